@@ -1,0 +1,7 @@
+//! The `gilbuild` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gilbuild::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Records GIL marker events from running processes.

@@ -1,0 +1,1 @@
+//! Turns GIL traces into an answer.
