@@ -1,0 +1,74 @@
+//! The markers of the contract: names, arguments and what they mean. Names and numbers come from the C header.
+
+use std::ffi::CStr;
+
+#[expect(
+    unreachable_pub,
+    reason = "bindgen writes `pub`; the constants are re-exported below under the names Rust code uses"
+)]
+mod header {
+    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
+}
+
+/// The version of the contract that this crate knows.
+pub const CONTRACT_VERSION: u32 = header::GIL_MARKERS_CONTRACT_VERSION;
+
+/// The provider under which all markers are listed.
+pub const PROVIDER: &str = text(header::GIL_MARKERS_PROVIDER);
+
+/// One marker of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// Its name in the ELF note, `gil__drop`.
+    pub name: &'static str,
+    /// The names of its arguments, in order. Later contracts only append.
+    pub arguments: &'static [&'static str],
+}
+
+/// All markers, in the order in which a cycle fires them.
+pub const MARKERS: [Marker; 4] = [
+    marker(
+        header::GIL_MARKERS_CLAIM,
+        header::GIL_MARKERS_CLAIM_ARGUMENTS,
+        &["ident", "tid", "gil"],
+    ),
+    marker(
+        header::GIL_MARKERS_ACQUIRED,
+        header::GIL_MARKERS_ACQUIRED_ARGUMENTS,
+        &["ident", "tid", "gil", "wait_ns"],
+    ),
+    marker(
+        header::GIL_MARKERS_DROP,
+        header::GIL_MARKERS_DROP_ARGUMENTS,
+        &["ident", "tid", "gil", "forced", "hold_ns", "wait_ns"],
+    ),
+    marker(
+        header::GIL_MARKERS_DROP_REQUEST,
+        header::GIL_MARKERS_DROP_REQUEST_ARGUMENTS,
+        &["ident", "tid", "gil", "holder"],
+    ),
+];
+
+/// The contract's marker of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Marker> {
+    MARKERS.iter().find(|marker| marker.name == name)
+}
+
+const fn marker(name: &'static CStr, count: u32, arguments: &'static [&'static str]) -> Marker {
+    assert!(
+        arguments.len() == count as usize,
+        "the header and the catalogue disagree on a number of arguments"
+    );
+    Marker {
+        name: text(name),
+        arguments,
+    }
+}
+
+const fn text(string: &'static CStr) -> &'static str {
+    match string.to_str() {
+        Ok(string) => string,
+        Err(_) => panic!("the header holds a name that is not UTF-8"),
+    }
+}
