@@ -1,1 +1,10 @@
-//! Builds CPython with GIL markers, records running processes, and answers: is it the GIL?.
+//! Builds CPython with GIL markers and drives everything around it: the library behind the `gilbuild` command.
+//!
+//! The flow is that of a pipeline, one function a step: a version becomes a source tree, a patched tree, an installed
+//! prefix, and a verified prefix (`build`); a process becomes a trace, and a trace an answer (`commands`).
+
+pub mod build;
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod terminal;

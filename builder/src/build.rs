@@ -1,0 +1,3 @@
+//! From a source tree to a verified prefix.
+
+pub mod verification;

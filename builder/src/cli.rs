@@ -1,0 +1,45 @@
+//! The command line: what was typed, and which command it means.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::error::CommandError;
+use crate::terminal;
+
+/// Is it me, or the GIL?
+///
+/// Builds CPython with GIL markers, records running processes, and says who holds the GIL and who waits for it.
+#[derive(Debug, Parser)]
+#[command(name = "gilbuild", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Verify(commands::verify::Arguments),
+}
+
+impl Command {
+    fn run(&self) -> Result<(), CommandError> {
+        match self {
+            Self::Verify(arguments) => commands::verify::run(arguments),
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap itself exits with 2 on wrong usage.
+    match Cli::parse().command.run() {
+        Ok(()) | Err(CommandError::OutputClosed) => ExitCode::SUCCESS,
+        Err(CommandError::Failure { message, exit }) => {
+            terminal::error(&message);
+            exit.into()
+        }
+    }
+}

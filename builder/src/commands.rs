@@ -1,0 +1,3 @@
+//! The commands of `gilbuild`, one file each: their arguments and what they do with the library.
+
+pub mod verify;

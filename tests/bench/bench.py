@@ -1,0 +1,126 @@
+"""What one GIL cycle costs: without markers, with dormant ones, and with each tracer attached.
+
+The cycle is `os.read` of one byte that is there (tests/workloads/churn.py). All programs run side by side and take turns, round
+by round, so that whatever else the machine does meets all of them; figures are medians, and what counts is their ratio.
+"""
+
+import argparse
+import pathlib
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHURN = ROOT / "tests/workloads/churn.py"
+CYCLES = 40_000
+ROUNDS = 101
+ATTACHED_ROUNDS = 15
+SESSIONS = 3
+
+TRACERS = {
+    "three markers, maps in the script": ROOT / "tests/bench/three-markers.bt",
+    "gil-summary.bt": ROOT / "bpftrace/gil-summary.bt",
+    "gil-events.bt": ROOT / "bpftrace/gil-events.bt",
+}
+
+
+class Churn:
+    """A running churn.py that does a round whenever it is told to."""
+
+    def __init__(self, prefix):
+        self.process = subprocess.Popen(
+            [f"{prefix}/bin/python3", CHURN, "--wait", "--cycles", str(CYCLES), "--rounds", "1000000"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def round(self):
+        """Nanoseconds a cycle."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Attached:
+    """A bpftrace script attached to a process."""
+
+    def __init__(self, script, churn):
+        self.output = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            ["bpftrace", "-p", str(churn.process.pid), script, str(churn.process.pid)],
+            stdout=self.output, stderr=self.output)
+        # Attached is when a cycle costs visibly more than before.
+        idle = churn.round()
+        deadline = time.monotonic() + 30
+        while churn.round() < idle + 200:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"bench: {script.name} did not attach; run it by hand to see why")
+            time.sleep(0.05)
+
+    def detach(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+
+def dormant(prefixes):
+    """The ratio of dormant markers to none, by alternating rounds."""
+    programs = {name: Churn(prefix) for name, prefix in prefixes.items()}
+    figures = {name: [] for name in programs}
+    for turn in range(ROUNDS):
+        names = list(programs)
+        # Nobody always goes first.
+        for name in names[turn % len(names):] + names[:turn % len(names)]:
+            figures[name].append(programs[name].round())
+    for program in programs.values():
+        program.close()
+    without = statistics.median(figures["none"])
+    print(f"\nNobody attached, median of {ROUNDS} alternating rounds of {CYCLES} cycles:")
+    print(f"  {'markers':<12} {'ns a cycle':>10} {'ratio':>7}")
+    for name, values in figures.items():
+        median = statistics.median(values)
+        print(f"  {name:<12} {median:>10.1f} {median / without:>7.3f}")
+
+
+def attached(name, prefix):
+    """What each script adds to a cycle."""
+    churn = Churn(prefix)
+    base, figures = [], {tracer: [] for tracer in TRACERS}
+    for _ in range(SESSIONS):
+        for tracer, script in TRACERS.items():
+            base += [churn.round() for _ in range(ATTACHED_ROUNDS)]
+            session = Attached(script, churn)
+            figures[tracer] += [churn.round() for _ in range(ATTACHED_ROUNDS)]
+            session.detach()
+    churn.close()
+    free = statistics.median(base)
+    added = {tracer: statistics.median(values) - free for tracer, values in figures.items()}
+    yardstick = added[next(iter(TRACERS))]
+    print(f"\nAttached, markers with {name}, {free:.0f} ns a cycle without a tracer:")
+    print(f"  {'tracer':<36} {'ns a cycle':>10} {'added':>7} {'ratio':>7}")
+    for tracer, values in figures.items():
+        print(f"  {tracer:<36} {statistics.median(values):>10.0f} {added[tracer]:>7.0f}"
+              f" {added[tracer] / yardstick:>7.2f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--none", required=True, help="prefix without markers")
+    parser.add_argument("--nop", required=True, help="prefix with 1-byte nops")
+    parser.add_argument("--nop5", help="prefix with 5-byte nops")
+    arguments = parser.parse_args()
+    marked = {name: prefix for name, prefix in [("nop", arguments.nop), ("nop5", arguments.nop5)] if prefix}
+    dormant({"none": arguments.none, **marked})
+    if shutil.which("bpftrace") is None:
+        print("NOT RUN: the costs of tracers: bpftrace is not installed", file=sys.stderr)
+        return
+    for name, prefix in marked.items():
+        attached(name, prefix)
+
+
+if __name__ == "__main__":
+    main()

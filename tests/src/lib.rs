@@ -1,0 +1,100 @@
+//! What all tests share: saying that a test could not run, and finding what `tests/run` has prepared.
+//!
+//! A test that cannot run where it is must not look like one that passed. It calls [`not_run`] and returns; `tests/run`
+//! prints the list of those at its end.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Names the file that collects which tests did not run, and why.
+const NOT_RUN: &str = "GILBUILD_NOT_RUN";
+/// Names the prefixes that `tests/run` has built, separated by colons.
+const PREFIXES: &str = "GILBUILD_TEST_PREFIXES";
+
+/// Says that a test could not run, and why.
+///
+/// # Panics
+/// When `tests/run` asked for the list and it cannot be written: a silent skip would look like a pass.
+pub fn not_run(test: &str, reason: &str) {
+    let line = format!("NOT RUN: {test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os(NOT_RUN) {
+        let written = fs_err::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(PathBuf::from(path))
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        assert!(written.is_ok(), "cannot note {line}: {written:?}");
+    }
+}
+
+/// What a test needs beside a kernel: `None` when this process may load eBPF programs and bpftrace is there, else why not.
+#[must_use]
+pub fn why_no_tracing() -> Option<String> {
+    let may = Command::new("id").arg("-u").output();
+    if !may.is_ok_and(|output| output.stdout.starts_with(b"0\n")) {
+        return Some("loading eBPF programs needs root".to_owned());
+    }
+    let bpftrace = Command::new("bpftrace").arg("--version").output();
+    if bpftrace.is_err() {
+        return Some("bpftrace is not installed".to_owned());
+    }
+    None
+}
+
+/// The `gilbuild` program beside the running test.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn gilbuild() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let folder = test.parent().and_then(Path::parent);
+    let program = folder.map(|folder| folder.join("gilbuild"));
+    program
+        .filter(|program| program.is_file())
+        .unwrap_or_else(|| panic!("gilbuild is not built: run `cargo build` with the tests' profile first, or tests/run"))
+}
+
+/// Runs `gilbuild` with arguments and returns all that it said.
+///
+/// # Panics
+/// When it cannot be run.
+#[must_use]
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(gilbuild())
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run gilbuild: {error}"))
+}
+
+/// The prefix of that series (`3.13`) with these markers (`nop`, `nop5`, `none`) among those that `tests/run` has built.
+#[must_use]
+pub fn prefix(series: &str, markers: &str) -> Option<PathBuf> {
+    let start = format!("cpython-{series}.");
+    let middle = format!("-gil-{markers}-");
+    prefixes().into_iter().find(|prefix| {
+        let name = prefix.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&start) && name.contains(&middle)
+    })
+}
+
+/// All prefixes that `tests/run` has built.
+#[must_use]
+pub fn prefixes() -> Vec<PathBuf> {
+    let Some(list) = std::env::var_os(PREFIXES) else {
+        return Vec::new();
+    };
+    std::env::split_paths(&list)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect()
+}
+
+/// A Python program of `tests/workloads`.
+#[must_use]
+pub fn workload(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("workloads")
+        .join(name)
+}
