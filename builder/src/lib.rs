@@ -6,5 +6,8 @@
 pub mod build;
 pub mod cli;
 pub mod commands;
+pub mod environment;
 pub mod error;
+pub mod folders;
+pub mod sources;
 pub mod terminal;
