@@ -42,7 +42,9 @@ pub use archive::ArchiveError;
 pub use archive_name::{ArchiveName, Packing};
 pub use copy::CopyError;
 pub use extract::{ExtractError, Hostile, Limits};
-pub use fetch::{FetchError, FetchOptions, SourceChoice, SourceChoiceError, fetch};
+pub use fetch::{
+    FetchError, FetchOptions, Places, SourceChoice, SourceChoiceError, fetch, fetch_from,
+};
 pub use patchlevel::PatchlevelError;
 pub use progress::{Progress, Silent};
 pub use provider::{ProviderName, Refusal};

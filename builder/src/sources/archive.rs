@@ -27,12 +27,12 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// Broken in the middle, or cut off.
-    #[error("`{}` is corrupt ({source}); delete it and get it again", path.display())]
+    #[error("`{}` is corrupt ({cause}); delete it and get it again", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What the unpacker said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -49,10 +49,10 @@ pub(crate) fn decode_reader(
     let mut reader = BufReader::with_capacity(128 * 1024, reader);
     let start = peek(&mut reader)?;
     if start.starts_with(&XZ_MAGIC) {
-        let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|source| {
+        let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|cause| {
             ArchiveError::Corrupt {
                 path: path.to_owned(),
-                source: source.into(),
+                cause: cause.into(),
             }
         })?;
         Ok(Box::new(XzDecoder::new_stream(reader, stream)))

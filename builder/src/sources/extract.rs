@@ -149,7 +149,7 @@ pub(crate) fn extract(
         .map_err(|failure| {
             let path = archive.to_owned();
             match failure {
-                Failure::Read(source) => ArchiveError::Corrupt { path, source }.into(),
+                Failure::Read(cause) => ArchiveError::Corrupt { path, cause }.into(),
                 Failure::Write(source) => ExtractError::Write { path, source },
                 Failure::Hostile(reason) => ExtractError::Hostile { path, reason },
             }

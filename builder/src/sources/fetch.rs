@@ -1,6 +1,7 @@
 //! Asks the providers in turn for what was requested.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,7 +12,7 @@ use super::cache::Cache;
 use super::debian::Debian;
 use super::local::Local;
 use super::progress::Progress;
-use super::provider::{self, Job, Provider, ProviderName, Refusal};
+use super::provider::{self, Job, ProviderName, Refusal};
 use super::python_org::PythonOrg;
 use super::request::{self, Request, UnsupportedError, Wanted};
 use super::sha256::Sha256;
@@ -124,7 +125,32 @@ fn way_out(wanted: &Wanted) -> String {
     }
 }
 
-/// Fetches the source of what was requested: from the first place that has it.
+/// Where the providers look; each field stands for an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Where fetched archives and Debian's indexes are kept.
+    pub cache: PathBuf,
+    /// `GILBUILD_SOURCE_DIR`.
+    pub source_folders: Option<OsString>,
+    /// `GILBUILD_PYTHON_ORG`.
+    pub python_org: Option<OsString>,
+}
+
+impl Places {
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// It names no cache folder.
+    pub fn from_environment() -> Result<Self, FolderError> {
+        Ok(Self {
+            cache: folders::cache()?.join("sources"),
+            source_folders: env::var_os(GILBUILD_SOURCE_DIR),
+            python_org: env::var_os(GILBUILD_PYTHON_ORG),
+        })
+    }
+}
+
+/// Fetches the source of what was requested, from the first place that has it; the environment says where to look.
 ///
 /// # Errors
 /// Nobody has it, or what there is cannot be used.
@@ -133,34 +159,44 @@ pub fn fetch(
     options: &FetchOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Source, FetchError> {
-    let table = Table::bundled()?;
-    let cache = Cache::new(folders::cache()?.join("sources"));
-    let path = match &options.source {
-        SourceChoice::Path(path) => Some(path.clone()),
-        _ => None,
-    };
-    let providers = provider::all(
-        Local::new(path, env::var_os(GILBUILD_SOURCE_DIR).as_deref()),
-        PythonOrg::new(env::var_os(GILBUILD_PYTHON_ORG).as_deref()),
-        Debian,
-    );
-    fetch_from(&providers, &table, &cache, request, options, progress)
+    fetch_from(&Places::from_environment()?, request, options, progress)
 }
 
-fn fetch_from(
-    providers: &[Box<dyn Provider>],
+/// [`fetch`], looking where `places` says.
+///
+/// # Errors
+/// Nobody has it, or what there is cannot be used.
+pub fn fetch_from(
+    places: &Places,
+    request: &Request,
+    options: &FetchOptions<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Source, FetchError> {
+    ask_in_turn(places, &Table::bundled()?, request, options, progress)
+}
+
+fn ask_in_turn(
+    places: &Places,
     table: &Table,
-    cache: &Cache,
     request: &Request,
     options: &FetchOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Source, FetchError> {
     check_sum(request, options, table)?;
+    let path = match &options.source {
+        SourceChoice::Path(path) => Some(path.clone()),
+        SourceChoice::Auto | SourceChoice::PythonOrg | SourceChoice::Debian => None,
+    };
+    let providers = provider::all(
+        Local::new(path, places.source_folders.as_deref()),
+        PythonOrg::new(places.python_org.as_deref()),
+        Debian,
+    );
     let job = Job {
         wanted: &request.wanted,
         given: options.sha256,
         table,
-        cache,
+        cache: &Cache::new(places.cache.clone()),
     };
     let mut refusals = Vec::new();
     for provider in providers

@@ -51,9 +51,9 @@ pub(crate) fn version_of_folder(folder: &Path) -> Result<Version, PatchlevelErro
 
 /// The version of the tree in an archive; unpacks only as far as needed.
 pub(crate) fn version_of_archive(path: &Path) -> Result<Version, PatchlevelError> {
-    let corrupt = |source| ArchiveError::Corrupt {
+    let corrupt = |cause| ArchiveError::Corrupt {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let mut reader = tar::Archive::new(archive::decode(path)?);
     for entry in reader.entries().map_err(corrupt)?.raw(true) {
