@@ -1,3 +1,10 @@
 //! From a source tree to a verified prefix.
 
+pub mod compile;
+pub mod install;
+pub mod log;
+pub mod options;
+pub mod patching;
+pub mod pipeline;
+pub mod prefix;
 pub mod verification;

@@ -20,12 +20,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(commands::build::Arguments),
+    List(commands::list::Arguments),
     Verify(commands::verify::Arguments),
 }
 
 impl Command {
     fn run(&self) -> Result<(), CommandError> {
         match self {
+            Self::Build(arguments) => commands::build::run(arguments),
+            Self::List(arguments) => commands::list::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
         }
     }

@@ -1,3 +1,5 @@
 //! The commands of `gilbuild`, one file each: their arguments and what they do with the library.
 
+pub mod build;
+pub mod list;
 pub mod verify;

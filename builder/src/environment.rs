@@ -17,3 +17,6 @@ pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 
 /// The user's home folder.
 pub const HOME: &str = "HOME";
+
+/// The C compiler, as `configure` reads it. Default: `gcc`.
+pub const CC: &str = "CC";

@@ -10,4 +10,5 @@ pub mod environment;
 pub mod error;
 pub mod folders;
 pub mod sources;
+mod sources_progress;
 pub mod terminal;

@@ -2,8 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use gil_probes::check::Outcome;
+use gil_probes::check::{Outcome, check};
 use gil_probes::elf;
+use xshell::{Shell, cmd};
+
+use super::options::Markers;
+
+/// Modules of the standard library that are only built where a library is installed, and the Debian package of each.
+const OPTIONAL_MODULES: [(&str, &str); 9] = [
+    ("bz2", "libbz2-dev"),
+    ("ctypes", "libffi-dev"),
+    ("curses", "libncurses-dev"),
+    ("dbm.gnu", "libgdbm-dev"),
+    ("lzma", "liblzma-dev"),
+    ("readline", "libreadline-dev"),
+    ("sqlite3", "libsqlite3-dev"),
+    ("ssl", "libssl-dev"),
+    ("zlib", "zlib1g-dev"),
+];
 
 /// Why a prefix is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +78,71 @@ pub fn interpreter_file(prefix: &Path) -> Result<PathBuf, VerifyError> {
         .ok_or_else(|| VerifyError::NoPython(prefix.to_owned()))
 }
 
+/// Checks a prefix that was just made.
+///
+/// # Errors
+/// When its markers break the contract, are there against the wish, or the interpreter does not run.
+pub fn verify(prefix: &Path, markers: Markers) -> Result<Vec<MissingModule>, VerifyError> {
+    let path = interpreter_file(prefix)?;
+    let outcome = check(&elf::read(&path)?);
+    if markers == Markers::None {
+        if !outcome.found.is_empty() {
+            return Err(VerifyError::Unexpected(path));
+        }
+    } else if !outcome.faults.is_empty() {
+        return Err(VerifyError::Faults {
+            faults: faults(&outcome),
+            path,
+        });
+    }
+    missing_modules(&prefix.join("bin/python3"))
+}
+
 /// All faults on one line.
 #[must_use]
 pub fn faults(outcome: &Outcome) -> String {
     let texts: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
     texts.join("; ")
+}
+
+/// A module that could not be built because a library was not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingModule {
+    /// The module.
+    pub name: &'static str,
+    /// The Debian package that it needs.
+    pub package: &'static str,
+}
+
+fn missing_modules(python: &Path) -> Result<Vec<MissingModule>, VerifyError> {
+    const PROGRAM: &str = "
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        print(name)
+";
+    let names = OPTIONAL_MODULES.map(|(name, _)| name);
+    let shell = Shell::new().map_err(std::io::Error::other)?;
+    let output = cmd!(shell, "{python} -I -c {PROGRAM} {names...}")
+        .quiet()
+        .ignore_status()
+        .output()
+        .map_err(std::io::Error::other)?;
+    if !output.status.success() {
+        return Err(VerifyError::DoesNotRun {
+            path: python.to_owned(),
+            reason: String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .last()
+                .map_or_else(|| output.status.to_string(), str::to_owned),
+        });
+    }
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(OPTIONAL_MODULES
+        .into_iter()
+        .filter(|(name, _)| printed.lines().any(|line| line == *name))
+        .map(|(name, package)| MissingModule { name, package })
+        .collect())
 }

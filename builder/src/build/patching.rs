@@ -1,0 +1,319 @@
+//! From a source tree to a patched tree: the marker header, the bundled patches, and the user's own.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use xshell::{Shell, cmd};
+
+use crate::sources::Series;
+
+/// The header with the markers, and where CPython's sources find it.
+const HEADER: &str = include_str!("../../../probes/include/gil_markers.h");
+const HEADER_PLACE: &str = "Python/gil_markers.h";
+
+/// The bundled patches by minor version, in the order in which they are applied.
+const BUNDLED: [(&str, &[(&str, &str)]); 3] = [
+    (
+        "3.11",
+        &[(
+            "0001-gil-markers.patch",
+            include_str!("../../../patches/3.11/0001-gil-markers.patch"),
+        )],
+    ),
+    (
+        "3.12",
+        &[(
+            "0001-gil-markers.patch",
+            include_str!("../../../patches/3.12/0001-gil-markers.patch"),
+        )],
+    ),
+    (
+        "3.13",
+        &[(
+            "0001-gil-markers.patch",
+            include_str!("../../../patches/3.13/0001-gil-markers.patch"),
+        )],
+    ),
+];
+
+/// The series that there are markers for.
+#[must_use]
+pub fn supported() -> Vec<Series> {
+    BUNDLED
+        .iter()
+        .filter_map(|(minor, _)| minor.parse().ok())
+        .collect()
+}
+
+/// A patch in unified format, its paths one folder deep (`a/Python/ceval.c`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// What to call it: the file's name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Why a tree could not be patched.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// The patch does not fit the tree.
+    #[error(
+        "the patch {patch} does not fit the source tree: {}; the tree is left in {} with what was rejected beside each file (*.rej)",
+        list(rejected), tree.display()
+    )]
+    DoesNotFit {
+        /// The patch's name.
+        patch: String,
+        /// The hunks that were refused.
+        rejected: Vec<RejectedHunk>,
+        /// Where the tree is left.
+        tree: PathBuf,
+    },
+    /// The patch could not even be tried.
+    #[error("the patch {patch} cannot be applied to {}: {reason}", tree.display())]
+    Unusable {
+        /// The patch's name.
+        patch: String,
+        /// What the tool said.
+        reason: String,
+        /// Where the tree is left.
+        tree: PathBuf,
+    },
+    /// The tool that applies patches is missing.
+    #[error("the program `patch` is not installed (Debian and Fedora: package patch)")]
+    NoTool,
+    /// A file could not be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A hunk that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedHunk {
+    /// The file that it wants to change.
+    pub file: String,
+    /// Its number within the file, from 1.
+    pub number: u32,
+    /// The line at which it was expected to fit.
+    pub line: u32,
+}
+
+impl fmt::Display for RejectedHunk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} hunk {} (line {})",
+            self.file, self.number, self.line
+        )
+    }
+}
+
+/// The bundled patches of a minor version such as `3.13`; `None` where there are none.
+#[must_use]
+pub fn bundled(minor: &str) -> Option<Vec<Patch>> {
+    let (_, patches) = BUNDLED.iter().find(|(version, _)| *version == minor)?;
+    Some(
+        patches
+            .iter()
+            .map(|&(name, text)| Patch {
+                name: name.to_owned(),
+                text: text.to_owned(),
+            })
+            .collect(),
+    )
+}
+
+/// The object files that come to hold markers, as the bundled patches' headers name them.
+pub fn objects_with_markers(patches: &[Patch]) -> impl Iterator<Item = &str> {
+    patches
+        .iter()
+        .flat_map(|patch| patch.text.lines().take_while(|line| *line != "---"))
+        .filter_map(|line| line.strip_prefix("X-Markers-In: "))
+}
+
+/// What the marker header contributes to a build, for telling builds apart.
+#[must_use]
+pub fn header() -> &'static str {
+    HEADER
+}
+
+/// Lays the marker header into a tree.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn add_header(tree: &Path) -> Result<(), PatchError> {
+    Ok(fs_err::write(tree.join(HEADER_PLACE), HEADER)?)
+}
+
+/// Applies patches to a tree, in order and without fuzz.
+///
+/// # Errors
+/// At the first patch that does not fit. The tree keeps what was applied so far, and the rejected hunks beside their files.
+pub fn apply(tree: &Path, patches: &[Patch]) -> Result<(), PatchError> {
+    let shell = Shell::new().map_err(std::io::Error::other)?;
+    shell.change_dir(tree);
+    for patch in patches {
+        let output = cmd!(
+            shell,
+            "patch --strip=1 --fuzz=0 --forward --batch --no-backup-if-mismatch"
+        )
+        .env("LC_ALL", "C")
+        .stdin(&patch.text)
+        .quiet()
+        .ignore_status()
+        .output()
+        .map_err(|_| PatchError::NoTool)?;
+        if output.status.success() {
+            continue;
+        }
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        let rejected = rejected_hunks(&said);
+        return Err(if rejected.is_empty() {
+            PatchError::Unusable {
+                patch: patch.name.clone(),
+                reason: trouble(&said),
+                tree: tree.to_owned(),
+            }
+        } else {
+            PatchError::DoesNotFit {
+                patch: patch.name.clone(),
+                rejected,
+                tree: tree.to_owned(),
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Reads `patching file F` and `Hunk #N FAILED at L.` out of what GNU patch says.
+fn rejected_hunks(said: &str) -> Vec<RejectedHunk> {
+    let mut file = "";
+    let mut rejected = Vec::new();
+    for line in said.lines() {
+        if let Some(name) = line.strip_prefix("patching file ") {
+            file = name.trim_matches('\'');
+        } else if let Some((number, at)) = line
+            .strip_prefix("Hunk #")
+            .and_then(|rest| rest.split_once(" FAILED at "))
+        {
+            let digits = at.split(|c: char| !c.is_ascii_digit()).next();
+            if let (Ok(number), Some(Ok(line))) = (number.parse(), digits.map(str::parse)) {
+                rejected.push(RejectedHunk {
+                    file: file.to_owned(),
+                    number,
+                    line,
+                });
+            }
+        }
+    }
+    rejected
+}
+
+/// The line of GNU patch's complaint that says why it could not begin.
+fn trouble(said: &str) -> String {
+    said.lines()
+        .find(|line| line.contains("can't find file to patch") || line.starts_with("patch: "))
+        .or_else(|| said.lines().next())
+        .unwrap_or("it is not a patch")
+        .trim_start_matches("patch: ")
+        .trim_start_matches("**** ")
+        .to_owned()
+}
+
+fn list(rejected: &[RejectedHunk]) -> String {
+    let hunks: Vec<String> = rejected.iter().map(ToString::to_string).collect();
+    hunks.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(folder.path().join("Python")).unwrap();
+        fs_err::write(folder.path().join("Python/a.c"), text).unwrap();
+        folder
+    }
+
+    fn patch(text: &str) -> Patch {
+        Patch {
+            name: "mine.patch".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    const CHANGE: &str =
+        "--- a/Python/a.c\n+++ b/Python/a.c\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n";
+
+    #[test]
+    fn a_patch_that_fits() {
+        let tree = tree("one\ntwo\nthree\n");
+        apply(tree.path(), &[patch(CHANGE)]).unwrap();
+        let text = fs_err::read_to_string(tree.path().join("Python/a.c")).unwrap();
+        assert_eq!(text, "one\n2\nthree\n");
+    }
+
+    #[test]
+    fn a_patch_that_would_need_fuzz_names_file_and_hunk() {
+        let tree = tree("ONE\ntwo\nthree\n");
+        let error = apply(tree.path(), &[patch(CHANGE)])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("mine.patch does not fit"), "{error}");
+        assert!(error.contains("Python/a.c hunk 1 (line 1)"), "{error}");
+        assert!(tree.path().join("Python/a.c.rej").exists());
+    }
+
+    #[test]
+    fn a_patch_for_a_file_that_is_not_there() {
+        let tree = tree("");
+        let text = CHANGE.replace("a.c", "b.c");
+        let error = apply(tree.path(), &[patch(&text)]).unwrap_err();
+        assert!(matches!(error, PatchError::Unusable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_patch_that_leaves_the_tree_is_refused() {
+        let tree = tree("");
+        let outside = tempfile::tempdir().unwrap();
+        let file = outside.path().join("victim");
+        fs_err::write(&file, "one\ntwo\nthree\n").unwrap();
+        let text = CHANGE.replace(
+            "a/Python/a.c",
+            &format!("a/../../../../../..{}", file.display()),
+        );
+        let text = text.replace(
+            "b/Python/a.c",
+            &format!("b/../../../../../..{}", file.display()),
+        );
+        apply(tree.path(), &[patch(&text)]).unwrap_err();
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn what_is_no_patch() {
+        let tree = tree("");
+        apply(tree.path(), &[patch("hello\n")]).unwrap_err();
+    }
+
+    #[test]
+    fn every_bundled_patch_has_a_dep3_header() {
+        assert_eq!(supported().len(), BUNDLED.len());
+        for (minor, patches) in BUNDLED {
+            for (name, text) in patches {
+                let (header, _) = text.split_once("\n---\n").unwrap();
+                for field in ["Description: ", "Origin: ", "Forwarded: ", "Last-Update: "] {
+                    assert!(
+                        header.lines().any(|line| line.starts_with(field)),
+                        "{minor}/{name} has no {field}"
+                    );
+                }
+            }
+            let patches = bundled(minor).unwrap();
+            assert!(objects_with_markers(&patches).next().is_some(), "{minor}");
+        }
+    }
+}
