@@ -1,0 +1,128 @@
+//! What to do next, only where the figures carry it.
+
+use serde::Serialize;
+
+use crate::figures::{Figures, share};
+use crate::format::{count, duration, per_second, percent, thread_label};
+use crate::patterns::Pattern;
+use crate::summary::Gil;
+use crate::verdict::{Verdict, VerdictKind, most_blamed};
+
+/// A step that the figures support.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advice {
+    /// What to do, and why.
+    pub text: String,
+    /// How much less threads would wait at most, summed over threads, where that can be said.
+    pub at_most_ns: Option<u64>,
+}
+
+/// Holds this long are worth a look whatever else is going on: longer than any switch interval.
+const LONG_ENOUGH_NS: u64 = 20_000_000;
+
+/// Finds what there is to say about one GIL.
+pub(crate) fn advise(
+    gil: &Gil,
+    figures: &Figures,
+    verdict: &Verdict,
+    patterns: &[Pattern],
+) -> Vec<Advice> {
+    let mut advice = Vec::new();
+    if verdict.kind >= VerdictKind::Contended {
+        advice.extend(look_at_holder(gil, figures, patterns));
+        advice.extend(pay_switch_interval(gil, patterns));
+        advice.extend(many_short_holds(figures));
+    }
+    if figures.lower_bounds {
+        advice.push(Advice {
+            text: "events are missing, so sums and counts are lower bounds: record again, shorter, or with `--mode \
+                   summary`, which adds up inside the kernel and loses none"
+                .to_owned(),
+            at_most_ns: None,
+        });
+    }
+    advice
+}
+
+fn look_at_holder(gil: &Gil, figures: &Figures, patterns: &[Pattern]) -> Option<Advice> {
+    /// Below this share of all waits nobody stands out.
+    const STANDS_OUT: f64 = 0.25;
+    let place = most_blamed(gil)?;
+    let thread = &gil.threads[place];
+    let made_wait_ns = gil.made_wait()[place];
+    if share(made_wait_ns, figures.wait_ns) < STANDS_OUT {
+        return None;
+    }
+    let mut text = format!(
+        "{} has {} of the hold time, and others waited {} behind it ({} of all waits)",
+        thread_label(thread),
+        percent(figures.share_of_hold(thread)),
+        duration(made_wait_ns),
+        percent(share(made_wait_ns, figures.wait_ns)),
+    );
+    let longest_ns = thread.holds.max_ns();
+    let period = patterns.iter().find_map(|pattern| match pattern {
+        Pattern::Periodic {
+            thread, period_ns, ..
+        } if *thread == place => Some(*period_ns),
+        _ => None,
+    });
+    if longest_ns >= LONG_ENOUGH_NS {
+        text.extend([format!("; its longest hold is {}", duration(longest_ns))]);
+        text.extend(
+            period.map(|period_ns| {
+                format!(", and such holds come back every {}", duration(period_ns))
+            }),
+        );
+        text += ", and no other thread could run in it: a call that does not release the GIL. Look there first";
+    } else {
+        text += ": its work keeps others waiting, though it gives the GIL up when asked. Move that work to a process, or \
+                 into code that releases the GIL";
+    }
+    Some(Advice {
+        text,
+        at_most_ns: Some(made_wait_ns),
+    })
+}
+
+fn pay_switch_interval(gil: &Gil, patterns: &[Pattern]) -> Option<Advice> {
+    patterns.iter().find_map(|pattern| {
+        let Pattern::SwitchInterval {
+            threads,
+            waits,
+            of_waits,
+        } = pattern
+        else {
+            return None;
+        };
+        let who = match threads.as_slice() {
+            [one] => format!("{} pays", thread_label(&gil.threads[*one])),
+            several => format!("{} threads pay", several.len()),
+        };
+        Some(Advice {
+            text: format!(
+                "{who} the switch interval: {} of {} waits last 4 to 8 ms and end when the holder is made to drop. A \
+                 shorter `sys.setswitchinterval()` (now 5 ms, unless the program changed it) shortens each of them, at \
+                 the price of more switches; it treats the symptom",
+                count(*waits),
+                count(*of_waits)
+            ),
+            at_most_ns: None,
+        })
+    })
+}
+
+fn many_short_holds(figures: &Figures) -> Option<Advice> {
+    const MANY_PER_SECOND: f64 = 20_000.0;
+    const SHORT_NS: u64 = 20_000;
+    let mean_ns = figures.hold_ns.checked_div(figures.acquisitions)?;
+    (figures.acquisitions_per_second >= MANY_PER_SECOND && mean_ns <= SHORT_NS).then(|| Advice {
+        text: format!(
+            "the GIL is taken {} for {} each time: many small calls that release it (reads, writes, locks). Fewer, larger \
+             ones leave less to hand over",
+            per_second(figures.acquisitions_per_second),
+            duration(mean_ns)
+        ),
+        at_most_ns: None,
+    })
+}

@@ -1,0 +1,122 @@
+//! From a trace, or a saved summary, to a [`Summary`] and a [`Report`].
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use thiserror::Error;
+
+use crate::interval::IntervalSink;
+use crate::reorder::{DEFAULT_WINDOW, Reorder};
+use crate::report::Report;
+use crate::saved::{self, SavedError};
+use crate::session::SessionState;
+use crate::summary::{Session, Summary};
+use crate::text::{TextError, TextReader};
+use crate::thresholds::Thresholds;
+
+/// What can be set about an analysis.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many events may stand between an event and its place in time: memory against disorder.
+    pub reorder_window: usize,
+    /// What the verdict is measured by.
+    pub thresholds: Thresholds,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            reorder_window: DEFAULT_WINDOW,
+            thresholds: Thresholds::default(),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum AnalyseError {
+    /// It cannot be read as a text trace.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// It cannot be read as a saved summary.
+    #[error(transparent)]
+    Saved(#[from] SavedError),
+    /// It cannot be read at all.
+    #[error("cannot read: {0}")]
+    Read(#[from] io::Error),
+}
+
+/// Reads a trace or a saved summary and reports on it.
+///
+/// ```
+/// let trace = "\
+/// ## gil-trace 1 clock=monotonic pid=10 start_ns=0
+/// 1000000 drop 11 7f00 0 900000 0
+/// 3000000 end duration
+/// ";
+/// # let trace = &trace.replace("##", "#");
+/// let report = gil_report::analyse(trace.as_bytes(), &gil_report::Options::default())?;
+/// assert!(report.verdict.line.contains("not the GIL"));
+/// # Ok::<(), gil_report::AnalyseError>(())
+/// ```
+///
+/// # Errors
+/// When the source cannot be read or is neither.
+pub fn analyse(source: impl Read, options: &Options) -> Result<Report, AnalyseError> {
+    let summary = summarise(source, options, &mut ())?;
+    Ok(Report::new(summary, &options.thresholds))
+}
+
+/// Reads a trace or a saved summary; hands every hold and wait of a trace to `sink`. A saved summary has none.
+///
+/// # Errors
+/// When the source cannot be read or is neither.
+pub fn summarise(
+    source: impl Read,
+    options: &Options,
+    sink: &mut impl IntervalSink,
+) -> Result<Summary, AnalyseError> {
+    let mut source = BufReader::new(source);
+    match source.fill_buf()?.first() {
+        Some(b'{') => Ok(saved::read(source)?),
+        _ => Ok(summarise_text(source, options, sink)?),
+    }
+}
+
+fn summarise_text(
+    source: impl Read,
+    options: &Options,
+    sink: &mut impl IntervalSink,
+) -> Result<Summary, TextError> {
+    let mut reader = TextReader::new(source)?;
+    let mut summary = Summary::default();
+    loop {
+        let session = session_of_text(&mut reader, options, sink)?;
+        sink.session_ended(&session);
+        summary.merge(Summary {
+            sessions: vec![session],
+        });
+        if !reader.next_trace() {
+            return Ok(summary);
+        }
+    }
+}
+
+fn session_of_text(
+    reader: &mut TextReader<impl Read>,
+    options: &Options,
+    sink: &mut impl IntervalSink,
+) -> Result<Session, TextError> {
+    let mut session = SessionState::new(reader.header().clone());
+    let mut reorder = Reorder::new(options.reorder_window);
+    while let Some(event) = reader.next_event()? {
+        reorder.push(event, |event| session.event(event, sink));
+    }
+    reorder.finish(|event| session.event(event, sink));
+    let skipped = reader.skipped();
+    let losses = session.losses_mut();
+    losses.late = reorder.late();
+    losses.skipped_lines = skipped.lines;
+    losses.first_skipped_line = skipped.first_line;
+    losses.truncated = u64::from(skipped.truncated);
+    Ok(session.finish(sink))
+}

@@ -1,0 +1,74 @@
+//! What a trace says happened, whatever form it was written in.
+
+/// One event of a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, in nanoseconds on the trace's clock.
+    pub time_ns: u64,
+    /// The thread it is about, as the host numbers it; 0 where the event is about no thread.
+    pub tid: u32,
+    /// What happened.
+    pub kind: Kind,
+}
+
+/// What happened. `gil` is the address of the GIL's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// The thread starts asking for the GIL.
+    Claim {
+        /// The GIL's address.
+        gil: u64,
+    },
+    /// The thread has the GIL.
+    Acquired {
+        /// The GIL's address.
+        gil: u64,
+        /// How long it waited; 0 if the GIL was free.
+        wait_ns: u64,
+    },
+    /// The thread gives the GIL up.
+    Drop {
+        /// The GIL's address.
+        gil: u64,
+        /// Another thread timed out on the switch interval and asked for it.
+        forced: bool,
+        /// The hold that ends here; 0 = not known.
+        hold_ns: u64,
+        /// The wait before that hold; 0 = none, or not known.
+        wait_ns: u64,
+    },
+    /// The thread timed out waiting and asks the holder to drop.
+    Request {
+        /// The GIL's address.
+        gil: u64,
+        /// `threading.get_ident()` of the holder; 0 = not known.
+        holder: u64,
+    },
+    /// The thread exists under this name from now on.
+    Thread(Box<ThreadInfo>),
+    /// So many events were lost up to here.
+    Lost {
+        /// How many.
+        count: u64,
+        /// Why, in the recorder's words.
+        cause: Box<str>,
+    },
+    /// Tracing ended here, in order.
+    End {
+        /// Why, in the recorder's words (`duration`, `exit`, `signal`, …).
+        reason: Box<str>,
+    },
+}
+
+/// Who a thread is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadInfo {
+    /// The process it belongs to, as the host numbers it.
+    pub pid: u32,
+    /// `threading.get_native_id()`: the thread's id in its own pid namespace.
+    pub native_id: u32,
+    /// `threading.get_ident()`; 0 = not known.
+    pub ident: u64,
+    /// Its name, as recorded: it may hold any character.
+    pub name: String,
+}

@@ -1,0 +1,229 @@
+//! Sums up the holds and waits of one GIL while they come.
+
+use rustc_hash::FxHashMap;
+
+use crate::distribution::Distribution;
+use crate::history::{Held, History, NOT_LONG};
+use crate::longest::LongestList;
+use crate::registry::ThreadIndex;
+use crate::series::{Column, Series};
+
+/// Waits of this length are the mark of the switch interval (5 ms by default).
+const SWITCH_INTERVAL_NS: std::ops::RangeInclusive<u64> = 4_000_000..=8_000_000;
+
+/// A hold from here on is remembered with its thread, to find out whether they come back periodically.
+pub(crate) const LONG_HOLD_NS: u64 = 10_000_000;
+
+/// So many of them are remembered for each thread, the longest.
+pub(crate) const LONG_HOLDS: usize = 256;
+
+/// Cells of the blame table over all threads; beyond, a wait counts as not attributed.
+const BLAME_CELLS: usize = 1 << 22;
+
+/// The sums of one thread on one GIL.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    /// `None`: all threads beyond the number that is told apart.
+    pub(crate) thread: Option<ThreadIndex>,
+    pub(crate) holds: Distribution,
+    pub(crate) waits: Distribution,
+    pub(crate) forced_drops: u64,
+    pub(crate) voluntary_drops: u64,
+    pub(crate) requests_made: u64,
+    pub(crate) switch_interval_waits: u64,
+    pub(crate) wait_on_nobody_ns: u64,
+    pub(crate) wait_unattributed_ns: u64,
+    pub(crate) open_hold_ns: u64,
+    pub(crate) open_wait_ns: u64,
+    pub(crate) long_holds: Vec<(u64, u64)>,
+    /// How long it waited for each other thread, by number.
+    pub(crate) waited_for_ns: Vec<u64>,
+}
+
+/// A hold or wait that is to be counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start_ns: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) open: bool,
+}
+
+impl Span {
+    pub(crate) fn duration_ns(self) -> u64 {
+        self.end_ns - self.start_ns
+    }
+}
+
+/// One GIL.
+pub(crate) struct GilState {
+    pub(crate) pid: u32,
+    pub(crate) address: u64,
+    pub(crate) figures: Vec<Figures>,
+    pub(crate) series: Series,
+    pub(crate) longest_holds: LongestList,
+    pub(crate) longest_waits: LongestList,
+    pub(crate) switches: u64,
+    /// Drop requests by the ident of the thread that was asked.
+    pub(crate) requests: FxHashMap<u64, u64>,
+    /// When the last hold ended.
+    pub(crate) last_end_ns: u64,
+    pub(crate) history: History,
+    last_holder: Option<u32>,
+    /// When a thread was last made to drop it.
+    last_forced_ns: Option<u64>,
+    blame_cells: usize,
+    overflow: Option<u32>,
+}
+
+impl GilState {
+    pub(crate) fn new(pid: u32, address: u64, start_ns: u64) -> Self {
+        Self {
+            pid,
+            address,
+            figures: Vec::new(),
+            series: Series::new(start_ns),
+            longest_holds: LongestList::default(),
+            longest_waits: LongestList::default(),
+            switches: 0,
+            requests: FxHashMap::default(),
+            last_end_ns: start_ns,
+            history: History::default(),
+            last_holder: None,
+            last_forced_ns: None,
+            blame_cells: 0,
+            overflow: None,
+        }
+    }
+
+    /// A number for a thread that has none on this GIL yet.
+    pub(crate) fn number(&mut self, thread: Option<ThreadIndex>) -> u32 {
+        if let (None, Some(overflow)) = (thread, self.overflow) {
+            return overflow;
+        }
+        // Threads and lanes are limited far below 2^32.
+        let number = u32::try_from(self.figures.len()).unwrap_or(u32::MAX);
+        self.figures.push(Figures {
+            thread,
+            ..Figures::default()
+        });
+        if thread.is_none() {
+            self.overflow = Some(number);
+        }
+        number
+    }
+
+    /// Counts a hold; it must begin where the last one ended, or later.
+    #[inline]
+    pub(crate) fn hold(&mut self, number: u32, span: Span, forced: bool) {
+        let duration_ns = span.duration_ns();
+        let figures = &mut self.figures[number as usize];
+        figures.holds.record(duration_ns);
+        if duration_ns >= LONG_HOLD_NS {
+            remember_long(&mut figures.long_holds, span.start_ns, duration_ns);
+        }
+        if span.open {
+            figures.open_hold_ns += duration_ns;
+        }
+        self.series.add(Column::Hold, span.start_ns, span.end_ns);
+        let slot = self.longest_holds.offer(number, span.start_ns, duration_ns);
+        let long = slot
+            .and_then(|slot| u32::try_from(slot).ok())
+            .unwrap_or(NOT_LONG);
+        if span.open
+            && let Some(entry) = self.longest_holds.get_mut(long, span.start_ns)
+        {
+            entry.open = true;
+        }
+        self.history.push(Held {
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            holder: number,
+            long,
+        });
+        self.last_end_ns = self.last_end_ns.max(span.end_ns);
+        if self.last_holder != Some(number) {
+            self.switches += u64::from(self.last_holder.is_some());
+            self.last_holder = Some(number);
+        }
+        if forced {
+            self.last_forced_ns = Some(span.end_ns);
+        }
+    }
+
+    /// Counts a wait and splits it over the holders; the number of the one that held most of it.
+    #[inline]
+    pub(crate) fn wait(&mut self, number: u32, span: Span) -> Option<u32> {
+        let duration_ns = span.duration_ns();
+        let figures = &mut self.figures[number as usize];
+        figures.waits.record(duration_ns);
+        if span.open {
+            figures.open_wait_ns += duration_ns;
+        } else if SWITCH_INTERVAL_NS.contains(&duration_ns)
+            && self.last_forced_ns >= Some(span.start_ns)
+        {
+            figures.switch_interval_waits += 1;
+        }
+        self.series.add(Column::Wait, span.start_ns, span.end_ns);
+
+        let mut most: Option<(u32, u64)> = None;
+        let mut unattributed_ns = 0;
+        let row = &mut figures.waited_for_ns;
+        let blame_cells = &mut self.blame_cells;
+        let longest_holds = &mut self.longest_holds;
+        let rest = self
+            .history
+            .split(number, span.start_ns, span.end_ns, |held, part_ns| {
+                let holder = held.holder as usize;
+                if holder >= row.len() {
+                    let more = holder + 1 - row.len();
+                    if *blame_cells + more <= BLAME_CELLS {
+                        *blame_cells += more;
+                        row.resize(holder + 1, 0);
+                    }
+                }
+                match row.get_mut(holder) {
+                    Some(cell) => *cell += part_ns,
+                    None => unattributed_ns += part_ns,
+                }
+                if held.long != NOT_LONG
+                    && let Some(entry) = longest_holds.get_mut(held.long, held.start_ns)
+                {
+                    entry.add_other(number, part_ns);
+                }
+                if most.is_none_or(|(_, most_ns)| part_ns > most_ns) {
+                    most = Some((held.holder, part_ns));
+                }
+            });
+        figures.wait_on_nobody_ns += rest.nobody_ns;
+        figures.wait_unattributed_ns += rest.forgotten_ns + unattributed_ns;
+
+        if let Some(slot) = self.longest_waits.offer(number, span.start_ns, duration_ns)
+            && let Some(entry) = u32::try_from(slot)
+                .ok()
+                .and_then(|slot| self.longest_waits.get_mut(slot, span.start_ns))
+        {
+            entry.open = span.open;
+            self.history
+                .split(number, span.start_ns, span.end_ns, |held, part_ns| {
+                    entry.add_other(held.holder, part_ns);
+                });
+        }
+        most.map(|(holder, _)| holder)
+    }
+}
+
+/// Keeps the longest, the earlier one of two that are equally long.
+fn remember_long(long_holds: &mut Vec<(u64, u64)>, start_ns: u64, duration_ns: u64) {
+    if long_holds.len() < LONG_HOLDS {
+        long_holds.push((start_ns, duration_ns));
+        return;
+    }
+    let shortest = long_holds
+        .iter_mut()
+        .min_by_key(|(start_ns, duration_ns)| (*duration_ns, std::cmp::Reverse(*start_ns)));
+    if let Some(shortest) = shortest
+        && shortest.1 < duration_ns
+    {
+        *shortest = (start_ns, duration_ns);
+    }
+}

@@ -1,0 +1,217 @@
+//! The report for a terminal: the answer first, then the evidence, in 100 columns.
+
+mod bars;
+mod evidence;
+mod page;
+mod threads;
+
+use std::io::{self, Write};
+
+use crate::format::{count, duration, per_second, percent, plain, ratio};
+use crate::report::{GilReport, Report};
+use crate::summary::{Losses, Session};
+use crate::verdict::VerdictKind;
+use page::{Page, Style};
+
+/// What can be set about the text.
+#[derive(Debug, Clone, Default)]
+pub struct TextOptions {
+    /// Use colours.
+    pub color: bool,
+    /// Which threads have a line of their own.
+    pub threads: ThreadChoice,
+    /// How threads are ordered.
+    pub sort: Sort,
+}
+
+/// Which threads have a line of their own; the others share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThreadChoice {
+    /// The first so many, in the chosen order.
+    Top(usize),
+    /// All of them.
+    All,
+}
+
+impl Default for ThreadChoice {
+    fn default() -> Self {
+        Self::Top(10)
+    }
+}
+
+/// How threads are ordered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// By the time they held the GIL, waited for it and made others wait, together.
+    #[default]
+    Weight,
+    /// By the time they held it.
+    Hold,
+    /// By the time they waited.
+    Wait,
+    /// By the time they made others wait.
+    Blame,
+    /// By name.
+    Name,
+    /// By tid.
+    Tid,
+}
+
+/// Writes a report as text.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn text(report: &Report, options: &TextOptions, output: &mut impl Write) -> io::Result<()> {
+    let mut page = Page::new(output, options.color);
+    verdict(&mut page, report.verdict.kind, &report.verdict.line)?;
+    page.wrapped("rule: ", &report.verdict.rule, Style::Faint)?;
+    if report.gils.is_empty() {
+        for session in &report.summary.sessions {
+            about_session(&mut page, session)?;
+        }
+    }
+    let mut shown_session = None;
+    for gil in &report.gils {
+        let (session, _) = report.subject(gil);
+        if shown_session.replace(gil.session) != Some(gil.session) {
+            about_session(&mut page, session)?;
+        }
+        about_gil(&mut page, report, gil, options)?;
+    }
+    Ok(())
+}
+
+fn verdict(page: &mut Page<impl Write>, kind: VerdictKind, line: &str) -> io::Result<()> {
+    let style = match kind {
+        VerdictKind::GilBound => Style::Bad,
+        VerdictKind::Contended => Style::Doubtful,
+        VerdictKind::NotTheGil => Style::Good,
+        VerdictKind::Unknown => Style::Strong,
+    };
+    page.wrapped("", line, style)
+}
+
+fn about_session(page: &mut Page<impl Write>, session: &Session) -> io::Result<()> {
+    let mut title = match session.pid {
+        0 => "Several processes".to_owned(),
+        pid => format!("Process {pid}"),
+    };
+    let python = session.python.as_ref();
+    title.extend(python.map(|python| format!(", CPython {}", plain(python))));
+    let host = session.host.as_ref();
+    title.extend(host.map(|host| format!(", on {}", plain(host))));
+    page.blank()?;
+    page.wrapped("", &title, Style::Strong)?;
+    if let Some(command) = &session.command {
+        page.wrapped("  ", &plain(command), Style::Faint)?;
+    }
+    let start = session
+        .start
+        .as_deref()
+        .map_or_else(String::new, |start| format!(" from {}", plain(start)));
+    let ended = session.ended.as_deref().map_or_else(
+        || "; the trace was cut off".to_owned(),
+        |reason| format!(", until {}", plain(reason)),
+    );
+    let events = count(session.events);
+    let recorded = format!(
+        "recorded for {}{start}{ended}; {events} events",
+        duration(session.wall_ns())
+    );
+    page.wrapped("  ", &recorded, Style::Plain)?;
+    about_losses(page, &session.losses)
+}
+
+fn about_losses(page: &mut Page<impl Write>, losses: &Losses) -> io::Result<()> {
+    if losses.is_lossy() {
+        let mut missing = Vec::new();
+        if losses.lost > 0 {
+            let causes = losses.causes.join("; ");
+            missing.push(format!(
+                "{} events were lost ({})",
+                count(losses.lost),
+                plain(&causes)
+            ));
+        }
+        if losses.late > 0 {
+            missing.push(format!(
+                "{} came too late in the file to be put in their place",
+                count(losses.late)
+            ));
+        }
+        if losses.beyond_limits > 0 {
+            missing.push(format!(
+                "{} are of threads or GILs beyond the number that is told apart",
+                count(losses.beyond_limits)
+            ));
+        }
+        let line = format!(
+            "{}: counts and sums below are lower bounds",
+            missing.join("; ")
+        );
+        page.wrapped("  ", &line, Style::Bad)?;
+    }
+    let odd: Vec<_> = [
+        (losses.skipped_lines, "lines that are no events"),
+        (losses.truncated, "line cut off at the end"),
+        (losses.unpaired_claims, "claims without a hold"),
+        (losses.unpaired_holds, "acquisitions without a drop"),
+        (losses.unknown_holds, "drops whose hold is not known"),
+        (losses.clipped, "intervals cut to fit"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{} {what}", count(number)))
+    .collect();
+    if !odd.is_empty() {
+        let mut line = format!("set aside: {}", odd.join(", "));
+        let first = Some(losses.first_skipped_line).filter(|&first| first > 0);
+        line.extend(first.map(|first| format!(" (the first is line {first})")));
+        page.wrapped("  ", &line, Style::Faint)?;
+    }
+    Ok(())
+}
+
+fn about_gil(
+    page: &mut Page<impl Write>,
+    report: &Report,
+    answer: &GilReport,
+    options: &TextOptions,
+) -> io::Result<()> {
+    let (session, gil) = report.subject(answer);
+    let figures = &answer.figures;
+    if session.gils.len() > 1 {
+        page.blank()?;
+        let title = format!("GIL {:x} of process {}", gil.address, gil.pid);
+        page.wrapped("", &title, Style::Strong)?;
+        verdict(page, answer.verdict.kind, &answer.verdict.line)?;
+    }
+    page.blank()?;
+    let drops = figures.forced_drops + figures.voluntary_drops;
+    let forced = crate::figures::share(figures.forced_drops, drops);
+    for line in [
+        format!(
+            "utilisation {:<12} wait ratio {:<8} held {:<12} waited {}",
+            percent(figures.utilisation),
+            ratio(figures.wait_ratio),
+            duration(figures.hold_ns),
+            duration(figures.wait_ns)
+        ),
+        format!(
+            "acquired {:<12} switches {:<12} forced drops {:<10} drop requests {}",
+            per_second(figures.acquisitions_per_second),
+            per_second(figures.switches_per_second),
+            percent(forced),
+            count(figures.drop_requests)
+        ),
+    ] {
+        page.wrapped("  ", &line, Style::Plain)?;
+    }
+    bars::over_time(page, session, gil)?;
+    threads::tables(page, gil, figures, options)?;
+    bars::histograms(page, gil)?;
+    evidence::blame(page, gil, figures)?;
+    evidence::longest(page, session, gil)?;
+    evidence::patterns(page, session, gil, &answer.patterns)?;
+    evidence::advice(page, figures, &answer.advice)
+}

@@ -1,0 +1,115 @@
+//! Puts events that arrive out of order back into order, within a window.
+//!
+//! Tracers read one buffer a CPU, so a trace is several sorted runs shuffled together. The window is counted in events:
+//! memory stays the same however long the trace is.
+
+use crate::event::{Event, Kind};
+
+/// Events kept back to see whether an earlier one still comes.
+pub(crate) const DEFAULT_WINDOW: usize = 1 << 19;
+
+pub(crate) struct Reorder {
+    buffer: Vec<Event>,
+    window: usize,
+    sorted: bool,
+    handed_on_ns: u64,
+    late: u64,
+}
+
+impl Reorder {
+    pub(crate) fn new(window: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            window: window.max(1),
+            sorted: true,
+            handed_on_ns: 0,
+            late: 0,
+        }
+    }
+
+    /// Events that came too late to be put in their place and were left out.
+    pub(crate) fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Takes one more event; hands on those that the window is full of.
+    #[inline]
+    pub(crate) fn push(&mut self, mut event: Event, mut hand_on: impl FnMut(Event)) {
+        if event.time_ns < self.handed_on_ns {
+            if is_about_time(&event.kind) {
+                self.late += 1;
+                return;
+            }
+            // Names, losses and the end are true whenever they come.
+            event.time_ns = self.handed_on_ns;
+        }
+        self.sorted &= self
+            .buffer
+            .last()
+            .is_none_or(|last| last.time_ns <= event.time_ns);
+        self.buffer.push(event);
+        if self.buffer.len() >= self.window * 2 {
+            self.hand_on(self.window, &mut hand_on);
+        }
+    }
+
+    /// Hands on what is left.
+    pub(crate) fn finish(&mut self, mut hand_on: impl FnMut(Event)) {
+        self.hand_on(self.buffer.len(), &mut hand_on);
+    }
+
+    fn hand_on(&mut self, count: usize, hand_on: &mut impl FnMut(Event)) {
+        if !self.sorted {
+            // Stable: lines with the same time keep the order in which they were written.
+            self.buffer.sort_by_key(|event| event.time_ns);
+            self.sorted = true;
+        }
+        if let Some(last) = count
+            .checked_sub(1)
+            .and_then(|index| self.buffer.get(index))
+        {
+            self.handed_on_ns = last.time_ns;
+        }
+        self.buffer.drain(..count).for_each(hand_on);
+    }
+}
+
+fn is_about_time(kind: &Kind) -> bool {
+    !matches!(kind, Kind::Thread(_) | Kind::Lost { .. } | Kind::End { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(time_ns: u64) -> Event {
+        Event {
+            time_ns,
+            tid: 1,
+            kind: Kind::Claim { gil: 1 },
+        }
+    }
+
+    fn through(window: usize, times: &[u64]) -> (Vec<u64>, u64) {
+        let mut reorder = Reorder::new(window);
+        let mut order = Vec::new();
+        for &time in times {
+            reorder.push(claim(time), |event| order.push(event.time_ns));
+        }
+        reorder.finish(|event| order.push(event.time_ns));
+        (order, reorder.late())
+    }
+
+    #[test]
+    fn sorts_within_the_window() {
+        assert_eq!(
+            through(2, &[1, 4, 3, 2, 5, 7, 6]),
+            (vec![1, 2, 3, 4, 5, 6, 7], 0)
+        );
+    }
+
+    #[test]
+    fn counts_what_comes_later_than_the_window() {
+        assert_eq!(through(1, &[10, 20, 30, 5]), (vec![10, 20, 30], 1));
+    }
+}

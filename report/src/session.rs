@@ -1,0 +1,423 @@
+//! One recording while it is read: takes its events in order, finds holds and waits, and ends as a [`Session`].
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{Event, Kind};
+use crate::gil::{GilState, Span};
+use crate::header::Header;
+use crate::interval::{Interval, IntervalSink, State};
+use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
+use crate::registry::{Introduced, Registry, ThreadIndex};
+use crate::summary::{Losses, Session};
+
+/// Threads with figures of their own; further ones share one line for each GIL.
+const THREADS_LIMIT: usize = 10_000;
+
+/// Lanes (thread and GIL) whose state is followed.
+const LANES_LIMIT: usize = 1 << 20;
+
+/// GILs told apart.
+const GILS_LIMIT: usize = 4096;
+
+/// Holds remembered over all GILs, to split waits.
+const HISTORY_LIMIT: usize = 1 << 20;
+
+/// Holds that each GIL may remember in any case.
+const HISTORY_LEAST: usize = 256;
+
+/// The moment of a marker and the tracer's own time stamp for it differ by less than this: no reason to cut a wait.
+const CLOCK_SLACK_NS: u64 = 100_000;
+
+/// A thread and a GIL.
+struct Lane {
+    thread: ThreadIndex,
+    gil: u32,
+    number: u32,
+    progress: Progress,
+}
+
+/// The state of a session while its events come, in order of time.
+pub(crate) struct SessionState {
+    header: Header,
+    start_ns: Option<u64>,
+    end_ns: u64,
+    ended: Option<Box<str>>,
+    events: u64,
+    losses: Losses,
+    registry: Registry,
+    lanes: Vec<Lane>,
+    /// The lanes of the thread that a tid stands for now, by GIL address.
+    by_tid: FxHashMap<u32, Vec<(u64, u32)>>,
+    gils: Vec<GilState>,
+    by_address: FxHashMap<(u32, u64), u32>,
+    /// Lines of figures over all GILs.
+    figures: usize,
+    remembered: usize,
+    sees_acquisitions: bool,
+}
+
+impl SessionState {
+    pub(crate) fn new(header: Header) -> Self {
+        Self {
+            start_ns: header.start_ns,
+            end_ns: header.start_ns.unwrap_or(0),
+            ended: None,
+            events: 0,
+            losses: Losses::default(),
+            registry: Registry::new(header.pid),
+            lanes: Vec::new(),
+            by_tid: FxHashMap::default(),
+            gils: Vec::new(),
+            by_address: FxHashMap::default(),
+            figures: 0,
+            remembered: 0,
+            sees_acquisitions: false,
+            header,
+        }
+    }
+
+    pub(crate) fn losses_mut(&mut self) -> &mut Losses {
+        &mut self.losses
+    }
+
+    /// Takes the next event.
+    #[inline]
+    pub(crate) fn event(&mut self, event: Event, sink: &mut impl IntervalSink) {
+        let Event { time_ns, tid, kind } = event;
+        self.start_ns.get_or_insert(time_ns);
+        self.end_ns = self.end_ns.max(time_ns);
+        self.events += 1;
+        match kind {
+            Kind::Drop {
+                gil,
+                forced,
+                hold_ns,
+                wait_ns,
+            } => {
+                if let Some(lane) = self.lane(tid, gil) {
+                    let progress = &mut self.lanes[lane as usize].progress;
+                    let before_ns = progress.dropped_ns();
+                    let cycle = progress.drop(time_ns, forced, hold_ns, wait_ns);
+                    self.cycle(lane, cycle, before_ns, time_ns, forced, sink);
+                }
+            }
+            Kind::Claim { gil } => {
+                if let Some(lane) = self.lane(tid, gil) {
+                    let unpaired = self.lanes[lane as usize].progress.claim(time_ns);
+                    self.count(unpaired);
+                }
+            }
+            Kind::Acquired { gil, wait_ns } => {
+                self.sees_acquisitions = true;
+                if let Some(lane) = self.lane(tid, gil) {
+                    let progress = &mut self.lanes[lane as usize].progress;
+                    let unpaired = progress.acquired(time_ns, wait_ns);
+                    self.count(unpaired);
+                }
+            }
+            Kind::Request { gil, holder } => self.request(tid, gil, holder),
+            Kind::Thread(info) => {
+                if self.registry.introduce(time_ns, tid, *info) == Introduced::Reused {
+                    self.forget(tid);
+                }
+            }
+            Kind::Lost { count, cause } => {
+                self.events -= 1;
+                self.losses.lost = self.losses.lost.saturating_add(count);
+                self.losses.add_cause(&cause);
+            }
+            Kind::End { reason } => {
+                self.events -= 1;
+                self.ended = Some(reason);
+            }
+        }
+    }
+
+    fn request(&mut self, tid: u32, gil: u64, holder: u64) {
+        /// Idents remembered for each GIL.
+        const IDENTS: usize = 1 << 16;
+        if let Some(lane) = self.lane(tid, gil) {
+            let lane = &self.lanes[lane as usize];
+            let gil = &mut self.gils[lane.gil as usize];
+            gil.figures[lane.number as usize].requests_made += 1;
+            if gil.requests.len() < IDENTS || gil.requests.contains_key(&holder) {
+                *gil.requests.entry(holder).or_default() += 1;
+            }
+        }
+    }
+
+    fn count(&mut self, unpaired: Option<Unpaired>) {
+        match unpaired {
+            Some(Unpaired::Claim) => self.losses.unpaired_claims += 1,
+            Some(Unpaired::Hold) => self.losses.unpaired_holds += 1,
+            None => {}
+        }
+    }
+
+    /// The lane of a thread and a GIL; `None` when there are too many.
+    #[inline]
+    fn lane(&mut self, tid: u32, address: u64) -> Option<u32> {
+        let known = self.by_tid.get(&tid).and_then(|lanes| {
+            lanes
+                .iter()
+                .find(|(known, _)| *known == address)
+                .map(|&(_, lane)| lane)
+        });
+        known.or_else(|| {
+            let lane = self.new_lane(tid, address);
+            self.losses.beyond_limits += u64::from(lane.is_none());
+            lane
+        })
+    }
+
+    fn new_lane(&mut self, tid: u32, address: u64) -> Option<u32> {
+        if self.lanes.len() >= LANES_LIMIT {
+            return None;
+        }
+        let thread = self.registry.current(tid)?;
+        let pid = self.registry.get(thread).pid;
+        let gil = match self.by_address.get(&(pid, address)) {
+            Some(&gil) => gil,
+            None if self.gils.len() >= GILS_LIMIT => return None,
+            None => {
+                let gil = u32::try_from(self.gils.len()).ok()?;
+                let start_ns = self.start_ns.unwrap_or(0);
+                self.gils.push(GilState::new(pid, address, start_ns));
+                self.by_address.insert((pid, address), gil);
+                gil
+            }
+        };
+        let own_line = self.figures < THREADS_LIMIT;
+        self.figures += usize::from(own_line);
+        let number = self.gils[gil as usize].number(own_line.then_some(thread));
+        let lane = u32::try_from(self.lanes.len()).ok()?;
+        self.lanes.push(Lane {
+            thread,
+            gil,
+            number,
+            progress: Progress::default(),
+        });
+        self.by_tid.entry(tid).or_default().push((address, lane));
+        Some(lane)
+    }
+
+    /// The tid stands for another thread from now on: what the one before left open stays so.
+    fn forget(&mut self, tid: u32) {
+        for (_, lane) in self.by_tid.remove(&tid).unwrap_or_default() {
+            let progress = std::mem::take(&mut self.lanes[lane as usize].progress);
+            match progress.open(true) {
+                Some(Open::Hold { .. }) => self.losses.unpaired_holds += 1,
+                Some(Open::Wait { .. }) => self.losses.unpaired_claims += 1,
+                None => {}
+            }
+        }
+    }
+
+    #[inline]
+    fn cycle(
+        &mut self,
+        lane: u32,
+        cycle: Cycle,
+        before_ns: Option<u64>,
+        time_ns: u64,
+        forced: bool,
+        sink: &mut impl IntervalSink,
+    ) {
+        let start_ns = self.start_ns.unwrap_or(0);
+        let Lane { gil, number, .. } = self.lanes[lane as usize];
+        let gil = &mut self.gils[gil as usize];
+        let figures = &mut gil.figures[number as usize];
+        if forced {
+            figures.forced_drops += 1;
+        } else {
+            figures.voluntary_drops += 1;
+        }
+        let free_from_ns = gil.last_end_ns;
+        if let Some((wait_start_ns, wait_end_ns)) = cycle.wait {
+            let not_before_ns = before_ns.map_or(start_ns, |before_ns| {
+                before_ns.saturating_sub(CLOCK_SLACK_NS).max(start_ns)
+            });
+            let from_ns = wait_start_ns.max(not_before_ns);
+            self.losses.clipped += u64::from(from_ns > wait_start_ns);
+            self.wait(lane, from_ns, wait_end_ns, false, sink);
+        }
+        let hold_start_ns = match cycle.hold_start {
+            HoldStart::At(hold_start_ns) => hold_start_ns,
+            HoldStart::BeforeTracing if free_from_ns <= start_ns => start_ns,
+            HoldStart::BeforeTracing | HoldStart::Unknown => {
+                self.losses.unknown_holds += 1;
+                return;
+            }
+        };
+        let from_ns = hold_start_ns.max(free_from_ns);
+        self.losses.clipped += u64::from(from_ns > hold_start_ns);
+        self.hold(
+            lane,
+            from_ns,
+            time_ns,
+            Ending {
+                forced,
+                open: false,
+            },
+            sink,
+        );
+    }
+
+    #[inline]
+    fn hold(
+        &mut self,
+        lane: u32,
+        start_ns: u64,
+        end_ns: u64,
+        ending: Ending,
+        sink: &mut impl IntervalSink,
+    ) {
+        if end_ns < start_ns {
+            return;
+        }
+        let span = Span {
+            start_ns,
+            end_ns,
+            open: ending.open,
+        };
+        let Lane { gil, number, .. } = self.lanes[lane as usize];
+        let gil = &mut self.gils[gil as usize];
+        gil.hold(number, span, ending.forced);
+        self.remembered += 1;
+        if self.remembered > HISTORY_LIMIT && gil.history.len() > HISTORY_LEAST {
+            gil.history.forget_oldest();
+            self.remembered -= 1;
+        }
+        self.tell(lane, State::Hold, span, ending.forced, None, sink);
+    }
+
+    #[inline]
+    fn wait(
+        &mut self,
+        lane: u32,
+        start_ns: u64,
+        end_ns: u64,
+        open: bool,
+        sink: &mut impl IntervalSink,
+    ) {
+        if end_ns <= start_ns {
+            return;
+        }
+        let span = Span {
+            start_ns,
+            end_ns,
+            open,
+        };
+        let Lane { gil, number, .. } = self.lanes[lane as usize];
+        let holder = self.gils[gil as usize].wait(number, span);
+        self.tell(lane, State::Wait, span, false, holder, sink);
+    }
+
+    #[inline]
+    fn tell(
+        &self,
+        lane: u32,
+        state: State,
+        span: Span,
+        forced: bool,
+        holder: Option<u32>,
+        sink: &mut impl IntervalSink,
+    ) {
+        if !sink.wants_intervals() {
+            return;
+        }
+        let Lane { thread, gil, .. } = self.lanes[lane as usize];
+        let thread = self.registry.get(thread);
+        let gil = &self.gils[gil as usize];
+        let holder = holder
+            .and_then(|holder| gil.figures[holder as usize].thread)
+            .map(|holder| self.registry.get(holder).tid);
+        sink.interval(&Interval {
+            state,
+            lane,
+            pid: thread.pid,
+            tid: thread.tid,
+            name: thread.name.as_deref(),
+            gil: gil.address,
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            forced,
+            open: span.open,
+            holder_tid: holder,
+        });
+    }
+
+    /// Takes what is still open as lasting to the end, and sums up.
+    pub(crate) fn finish(mut self, sink: &mut impl IntervalSink) -> Session {
+        let open = self.open_holds();
+        for (lane, since_ns, wait) in open {
+            let start_ns = self.start_ns.unwrap_or(0);
+            if let Some((wait_start_ns, wait_end_ns)) = wait {
+                self.wait(lane, wait_start_ns.max(start_ns), wait_end_ns, false, sink);
+            }
+            let ending = Ending {
+                forced: false,
+                open: true,
+            };
+            self.hold(lane, since_ns, self.end_ns, ending, sink);
+        }
+        for lane in 0..self.lanes.len() {
+            let progress = &self.lanes[lane].progress;
+            if let Some(Open::Wait { since_ns }) = progress.open(self.sees_acquisitions) {
+                let lane = u32::try_from(lane).unwrap_or(u32::MAX);
+                self.wait(lane, since_ns, self.end_ns, true, sink);
+            }
+        }
+        self.into_session()
+    }
+
+    /// The one hold of each GIL that can still be going on: of several, the last that began.
+    fn open_holds(&mut self) -> Vec<(u32, u64, Option<(u64, u64)>)> {
+        type OpenHold = (u32, u64, Option<(u64, u64)>);
+        let mut last: Vec<Option<OpenHold>> = vec![None; self.gils.len()];
+        for (index, lane) in (0..).zip(&self.lanes) {
+            let Some(Open::Hold { since_ns, wait }) = lane.progress.open(true) else {
+                continue;
+            };
+            let gil = lane.gil as usize;
+            let later = last[gil].is_none_or(|(_, known_ns, _)| since_ns > known_ns);
+            if since_ns < self.gils[gil].last_end_ns || !later {
+                self.losses.unpaired_holds += 1;
+                continue;
+            }
+            let before = last[gil].replace((index, since_ns, wait));
+            self.losses.unpaired_holds += u64::from(before.is_some());
+        }
+        last.into_iter().flatten().collect()
+    }
+
+    fn into_session(self) -> Session {
+        let start_ns = self.start_ns.unwrap_or(0);
+        let registry = self.registry;
+        let mut session = Session {
+            host: self.header.host,
+            pid: self.header.pid,
+            python: self.header.python,
+            command: self.header.command,
+            start: self.header.start,
+            start_ns,
+            end_ns: self.end_ns.max(start_ns),
+            ended: self.ended.map(Into::into),
+            events: self.events,
+            losses: self.losses,
+            gils: Vec::new(),
+        };
+        for gil in self.gils {
+            session.gils.push(gil.into_summary(&registry));
+        }
+        session.gils.sort_by_key(|gil| (gil.pid, gil.address));
+        session
+    }
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    forced: bool,
+    open: bool,
+}

@@ -1,0 +1,214 @@
+//! Short traces, written by hand, and what they must give.
+
+use gil_report::render::{TextOptions, text};
+use gil_report::summary::{Gil, Session};
+use gil_report::{AnalyseError, Options, Report, TextError, VerdictKind, analyse};
+
+const HEADER: &str = "# gil-trace 1 clock=monotonic pid=10 start_ns=1000\n";
+
+fn report(events: &str) -> Report {
+    analyse(format!("{HEADER}{events}").as_bytes(), &Options::default()).unwrap()
+}
+
+fn session(events: &str) -> Session {
+    report(events).summary.sessions.remove(0)
+}
+
+fn gil(events: &str) -> Gil {
+    session(events).gils.remove(0)
+}
+
+#[test]
+fn blame_is_split_over_holders() {
+    let gil = gil("\
+        1100 drop 11 a 0 100 0\n\
+        1150 drop 12 a 0 40 30\n\
+        1300 drop 13 a 0 100 180\n");
+    // 13 waited from 1020 to 1200: behind 11 until 1100, nobody until 1110, behind 12 until 1150, nobody after that.
+    let row: Vec<_> = gil.blame.iter().filter(|blame| blame.waiter == 2).collect();
+    assert_eq!((row[0].holder, row[0].wait_ns), (0, 80));
+    assert_eq!((row[1].holder, row[1].wait_ns), (1, 40));
+    assert_eq!(gil.threads[2].wait_on_nobody_ns, 60);
+    assert_eq!(gil.threads[2].waits.total_ns(), 180);
+    assert_eq!(gil.switches, 2);
+}
+
+#[test]
+fn a_hold_from_before_tracing_counts_from_its_beginning() {
+    let gil = gil("1500 drop 11 a 1 0 0\n1900 drop 12 a 0 0 0\n");
+    assert_eq!(gil.threads[0].holds.total_ns(), 500);
+    // 12's hold is not known: 11 had the GIL when tracing began.
+    assert_eq!(gil.threads[1].holds.count(), 0);
+    assert_eq!(gil.threads[1].voluntary_drops, 1);
+}
+
+#[test]
+fn what_is_open_at_the_end_is_counted_up_to_there() {
+    let session = session(
+        "\
+        1010 acquired 11 a 0\n\
+        1020 claim 12 a\n\
+        1100 drop 11 a 1 90 0\n\
+        1110 acquired 12 a 90\n\
+        1300 end duration\n",
+    );
+    let gil = &session.gils[0];
+    assert_eq!(gil.threads[1].open_hold_ns, 190);
+    assert_eq!(gil.threads[1].waits.total_ns(), 90);
+    // After a forced drop a thread waits on.
+    assert_eq!(gil.threads[0].open_wait_ns, 200);
+    assert!(gil.longest_holds[0].open);
+    assert_eq!(gil.blame.len(), 2);
+    assert_eq!(session.ended.as_deref(), Some("duration"));
+}
+
+#[test]
+fn holds_that_contradict_each_other_are_cut() {
+    let session = session("1500 drop 11 a 0 400 0\n1600 drop 12 a 0 300 0\n");
+    let gil = &session.gils[0];
+    assert_eq!(gil.threads[1].holds.total_ns(), 100);
+    assert_eq!(session.losses.clipped, 1);
+}
+
+#[test]
+fn several_gils_and_processes_are_kept_apart() {
+    let session = session(
+        "\
+        1000 thread 11 10 1 7 main\n\
+        1000 thread 21 20 1 7 main\n\
+        1500 drop 11 a 0 400 0\n\
+        1600 drop 11 b 0 300 0\n\
+        1600 drop 21 a 0 300 0\n",
+    );
+    let gils: Vec<_> = session
+        .gils
+        .iter()
+        .map(|gil| (gil.pid, gil.address))
+        .collect();
+    assert_eq!(gils, [(10, 0xa), (10, 0xb), (20, 0xa)]);
+}
+
+#[test]
+fn a_reused_tid_is_another_thread() {
+    let gil = gil("\
+        1000 thread 11 10 1 7 first\n\
+        1200 drop 11 a 0 100 0\n\
+        1300 thread 11 10 1 8 second\n\
+        1500 drop 11 a 0 100 0\n");
+    let names: Vec<_> = gil.threads.iter().map(|one| one.name.as_deref()).collect();
+    assert_eq!(names, [Some("first"), Some("second")]);
+}
+
+#[test]
+fn drop_requests_are_counted_on_both_sides() {
+    let gil = gil("\
+        1000 thread 11 10 1 7 holder\n\
+        1200 request 12 a 7\n\
+        1300 drop 11 a 1 100 0\n");
+    assert_eq!(gil.threads[0].requests_received, 1);
+    assert_eq!(gil.threads[1].requests_made, 1);
+}
+
+#[test]
+fn losses_are_told() {
+    let report = report("1200 drop 11 a 0 100 0\n1300 lost 12 ring buffer full\nLost 3 events\n");
+    let losses = &report.summary.sessions[0].losses;
+    assert_eq!(losses.lost, 15);
+    assert!(report.gils[0].figures.lower_bounds);
+    let mut page = Vec::new();
+    text(&report, &TextOptions::default(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("15 events were lost"), "{page}");
+    assert!(page.contains("lower bounds"), "{page}");
+}
+
+#[test]
+fn odd_lines_are_skipped_and_counted() {
+    let session = session(
+        "\
+        Attaching 4 probes...\n\
+        # a comment\n\
+        1200 drop 11 a 0 100 0\n\
+        1210 drop eleven a 0 100 0\n\
+        nonsense\n\
+        1220 sneeze 11\n\
+        99999999999999999999 drop 11 a 0 1 0\n\
+        1250 drop 11 a 0 10 0 something new\r\n\
+        1260 drop 11 a 0 1",
+    );
+    assert_eq!(session.losses.skipped_lines, 4);
+    assert_eq!(session.losses.first_skipped_line, 5);
+    assert_eq!(session.losses.truncated, 1);
+    assert_eq!(session.ended, None);
+    assert_eq!(session.gils[0].threads[0].holds.count(), 2);
+}
+
+#[test]
+fn two_traces_in_one_file_are_two_recordings() {
+    let other = HEADER.replace("pid=10", "pid=20").replace("1000", "500");
+    let report = report(&format!(
+        "1200 drop 11 a 0 100 0\n{other}700 drop 21 a 0 100 0\n"
+    ));
+    let pids: Vec<_> = report.summary.sessions.iter().map(|one| one.pid).collect();
+    assert_eq!(pids, [20, 10]);
+    assert_eq!(report.summary.sessions[0].losses.late, 0);
+}
+
+#[test]
+fn foreign_and_broken_files_are_refused_with_a_reason() {
+    let error = |bytes: &[u8]| analyse(bytes, &Options::default()).unwrap_err();
+    assert!(matches!(error(b""), AnalyseError::Text(TextError::Empty)));
+    let foreign = error(b"\x7fELF\x02\x01\x01\0\0\0\n\0\0");
+    assert!(foreign.to_string().contains("no GIL trace"), "{foreign}");
+    assert!(error(&[0xff; 300_000]).to_string().contains("no GIL trace"));
+    assert!(
+        error(b"# gil-trace 2 clock=monotonic pid=1\n")
+            .to_string()
+            .contains("version 2")
+    );
+    assert!(
+        error(b"# gil-trace 1 pid=1\n")
+            .to_string()
+            .contains("`clock`")
+    );
+    assert!(
+        error(b"{\"format\":\"x\"}")
+            .to_string()
+            .contains("no saved report")
+    );
+    let mixed = format!("{HEADER}1200 drop 11 a 0 100 0\n# gil-trace 9 pid=1\n");
+    let mixed = error(mixed.as_bytes()).to_string();
+    assert!(
+        mixed.contains("line 3") && mixed.contains("version 9"),
+        "{mixed}"
+    );
+}
+
+#[test]
+fn a_trace_without_holds_says_so() {
+    let empty = report("2000000000 end duration\n");
+    assert_eq!(empty.verdict.kind, VerdictKind::Unknown);
+    assert!(empty.verdict.line.contains("cannot tell"));
+    let mut page = Vec::new();
+    text(&empty, &TextOptions::default(), &mut page).unwrap();
+}
+
+#[test]
+fn names_with_escapes_stay_names() {
+    let report = report("1000 thread 11 10 1 7 \u{1b}[2J<script>\n1200 drop 11 a 0 100 0\n");
+    let mut page = Vec::new();
+    text(&report, &TextOptions::default(), &mut page).unwrap();
+    assert!(!page.contains(&0x1b));
+}
+
+#[test]
+fn a_hundred_thousand_threads_fit() {
+    let events: String = (0..100_000)
+        .map(|n| format!("{} drop {} a 0 50 30\n", 2000 + n * 100, n + 100))
+        .collect();
+    let session = session(&events);
+    let gil = &session.gils[0];
+    assert_eq!(gil.threads.len(), 10_001);
+    let holds: u64 = gil.threads.iter().map(|thread| thread.holds.count()).sum();
+    assert_eq!(holds, 100_000);
+}
