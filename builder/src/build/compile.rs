@@ -100,7 +100,7 @@ impl Compilation<'_> {
         let total = self.count_compilations();
         let mut done = 0;
         let mut make = self.make();
-        make.arg(format!("--jobs={}", self.options.jobs.max(1)));
+        make.arg(format!("--jobs={}", self.options.jobs()));
         log.run("make", &mut make, |line| match Event::of(line) {
             Some(Event::Compiles(file)) => {
                 done += 1;

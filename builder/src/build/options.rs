@@ -1,6 +1,7 @@
 //! What can be chosen about a build.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -46,8 +47,18 @@ pub struct BuildOptions {
     pub free_threaded: bool,
     /// The user's own patches, applied after ours in this order.
     pub patches: Vec<Patch>,
+    /// How many compilers run at once; without it, one a processor.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+impl BuildOptions {
     /// How many compilers run at once.
-    pub jobs: usize,
+    #[must_use]
+    pub fn jobs(&self) -> usize {
+        self.jobs
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, NonZeroUsize::get)
+    }
 }
 
 impl fmt::Display for Optimize {

@@ -1,6 +1,7 @@
 //! `gilbuild build`: from a version, an archive or a folder to an installed interpreter.
 
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use crate::build::options::{BuildOptions, Markers, Optimize};
 use crate::build::patching::{self, Patch};
 use crate::build::pipeline::{self, BuildError};
 use crate::error::{CommandError, Exit};
-use crate::sources::{self, FetchOptions, Request, Sha256, SourceChoice};
+use crate::sources::{self, FetchOptions, Request, Sha256, Source, SourceChoice};
 use crate::sources_progress::Shown;
 use crate::terminal;
 
@@ -42,7 +43,7 @@ pub struct Arguments {
     patch: Vec<PathBuf>,
     /// How many compilers run at once [default: one a processor]
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
 }
 
 /// Runs the command.
@@ -59,48 +60,62 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let patches = arguments
         .patch
         .iter()
-        .map(read_patch)
+        .map(|path| read_patch(path))
         .collect::<Result<Vec<_>, _>>()?;
+    let options = BuildOptions {
+        optimize: arguments.optimize,
+        markers: arguments.markers,
+        patches,
+        jobs: arguments.jobs,
+        ..BuildOptions::default()
+    };
     for wanted in &arguments.wanted {
-        let prefix = build(wanted, arguments, &patches)?;
+        let (request, source) = fetch(wanted, &arguments.source, arguments.sha256)?;
+        let options = BuildOptions {
+            free_threaded: request.free_threaded,
+            ..options.clone()
+        };
+        let prefix = compile(&source, &options, arguments.prefix.as_deref())?;
         terminal::result(&prefix.display().to_string())?;
     }
     Ok(())
 }
 
-fn build(wanted: &str, arguments: &Arguments, patches: &[Patch]) -> Result<PathBuf, CommandError> {
-    let start = Instant::now();
+/// Gets the source and says where it came from.
+pub(super) fn fetch(
+    wanted: &str,
+    choice: &SourceChoice,
+    sha256: Option<Sha256>,
+) -> Result<(Request, Source), CommandError> {
     let supported = patching::supported();
     let request = Request::parse(wanted, &supported)
         .map_err(|error| CommandError::because(Exit::Usage, &error))?;
+    let options = FetchOptions {
+        source: choice.clone(),
+        sha256,
+        supported: &supported,
+    };
     let mut shown = Shown::default();
-    let fetched = sources::fetch(
-        &request,
-        &FetchOptions {
-            source: arguments.source.clone(),
-            sha256: arguments.sha256,
-            supported: &supported,
-        },
-        &mut shown,
-    )
-    .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+    let source = sources::fetch(&request, &options, &mut shown)
+        .map_err(|error| CommandError::new(Exit::Failed, error.to_string()))?;
     shown.finish();
     terminal::step(
         "Source",
-        &format!(
-            "CPython {} from {} ({})",
-            fetched.version, fetched.provider, fetched.origin
-        ),
+        &format!("CPython {} from {} ({})", source.version, source.provider, source.origin),
     );
-    let options = BuildOptions {
-        optimize: arguments.optimize,
-        markers: arguments.markers,
-        free_threaded: request.free_threaded,
-        patches: patches.to_vec(),
-        jobs: arguments.jobs.unwrap_or_else(processors),
-    };
-    let built = pipeline::build(&fetched, &options, arguments.prefix.as_deref(), &mut shown)
-        .map_err(|error| failure(&error))?;
+    Ok((request, source))
+}
+
+/// Makes the prefix and says what is worth knowing about it.
+pub(super) fn compile(
+    source: &Source,
+    options: &BuildOptions,
+    place: Option<&Path>,
+) -> Result<PathBuf, CommandError> {
+    let start = Instant::now();
+    let mut shown = Shown::default();
+    let built = pipeline::build(source, options, place, &mut shown).map_err(|error| failure(&error))?;
+    shown.finish();
     for module in &built.missing {
         terminal::warning(&format!(
             "the module {} is not in it: the library was not found (Debian: package {})",
@@ -111,10 +126,7 @@ fn build(wanted: &str, arguments: &Arguments, patches: &[Patch]) -> Result<PathB
         terminal::step("Ready", "it was built before from the same inputs");
     } else {
         let seconds = start.elapsed().as_secs();
-        terminal::step(
-            "Built",
-            &format!("in {} min {:02} s", seconds / 60, seconds % 60),
-        );
+        terminal::step("Built", &format!("in {} min {:02} s", seconds / 60, seconds % 60));
     }
     Ok(built.prefix)
 }
@@ -129,7 +141,7 @@ fn failure(error: &BuildError) -> CommandError {
     CommandError::because(exit, error)
 }
 
-fn read_patch(path: &PathBuf) -> Result<Patch, CommandError> {
+fn read_patch(path: &Path) -> Result<Patch, CommandError> {
     Ok(Patch {
         name: path
             .file_name()
@@ -138,8 +150,4 @@ fn read_patch(path: &PathBuf) -> Result<Patch, CommandError> {
             .into_owned(),
         text: fs_err::read_to_string(path)?,
     })
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
