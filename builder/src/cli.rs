@@ -20,12 +20,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Record(commands::record::Arguments),
     Verify(commands::verify::Arguments),
 }
 
 impl Command {
     fn run(&self) -> Result<(), CommandError> {
         match self {
+            Self::Record(arguments) => commands::record::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
         }
     }

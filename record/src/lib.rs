@@ -1,1 +1,34 @@
 //! Records GIL marker events from running processes.
+//!
+//! ```no_run
+//! use gil_record::{Options, Silent, Target, record};
+//!
+//! let options = Options { duration: Some(std::time::Duration::from_secs(10)), ..Options::default() };
+//! let recording = record(&Target::Process(4711), &options, &mut Silent)?;
+//! println!("{:?}: {} events, {} lost", recording.finished, recording.events, recording.lost);
+//! # Ok::<(), gil_record::RecordError>(())
+//! ```
+
+mod bpftrace;
+mod clock;
+mod error;
+mod interpreter;
+mod launch;
+mod maps;
+mod observer;
+mod options;
+mod privilege;
+mod process;
+mod record;
+mod stop;
+mod trace;
+mod tracer;
+mod version;
+
+pub use error::RecordError;
+pub use interpreter::{Found, Interpreter, find};
+pub use observer::{Observer, Silent};
+pub use options::{Mode, Options, Target};
+pub use record::{Recording, record};
+pub use stop::{StopFlag, StopReason};
+pub use tracer::Finished;

@@ -1,0 +1,248 @@
+//! What bpftrace prints, line by line: into the trace file, or collected as a summary.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock;
+use crate::stop::StopReason;
+use crate::trace::{Header, TraceFile};
+use crate::tracer::{Counts, Finished};
+
+/// Longer than any summary of a process is.
+const LONGEST_SUMMARY: usize = 16 * 1024 * 1024;
+
+/// Takes the lines that a script prints.
+pub(super) trait Lines: Send {
+    /// One line with its newline. True for the one by which the script says that it has begun: bpftrace hands it on only
+    /// when everything is attached.
+    fn line(&mut self, line: &[u8]) -> io::Result<bool>;
+
+    /// Nothing more is waiting: write what was collected.
+    fn idle(&mut self) -> io::Result<()>;
+
+    /// The last line has come.
+    fn end(self: Box<Self>, reason: StopReason) -> io::Result<Finished>;
+}
+
+/// Events, into the trace file.
+pub(super) struct EventLines {
+    file: TraceFile,
+    header: Header,
+    counts: Arc<Counts>,
+    /// What bpftrace's time stamps are ahead of `CLOCK_MONOTONIC`; not known before the header.
+    ahead_ns: Option<u64>,
+}
+
+impl EventLines {
+    pub(super) fn new(file: TraceFile, header: Header, counts: Arc<Counts>) -> Self {
+        Self {
+            file,
+            header,
+            counts,
+            ahead_ns: None,
+        }
+    }
+
+    fn begin(&mut self, line: &[u8]) -> io::Result<()> {
+        let begin_ns = start_ns(line).unwrap_or_else(clock::monotonic_ns);
+        let ahead_ns = ahead_of_monotonic(begin_ns, clock::monotonic_ns(), clock::boot_ns());
+        self.ahead_ns = Some(ahead_ns);
+        let start_ns = begin_ns.saturating_sub(ahead_ns);
+        let ago = Duration::from_nanos(clock::monotonic_ns().saturating_sub(start_ns));
+        let header = self.header.line(&clock::wall_clock(ago), start_ns);
+        self.file.line(header.as_bytes())?;
+        self.file.flush()
+    }
+
+    fn event(&mut self, time: &[u8], rest: &[u8], ahead_ns: u64) -> io::Result<()> {
+        if ahead_ns == 0 {
+            self.file.line(&[time, b" ", rest].concat())
+        } else {
+            let time: u64 = std::str::from_utf8(time)
+                .ok()
+                .and_then(|time| time.parse().ok())
+                .unwrap_or(0);
+            let time = time.saturating_sub(ahead_ns).to_string();
+            self.file.line(&[time.as_bytes(), b" ", rest].concat())
+        }
+    }
+}
+
+impl Lines for EventLines {
+    fn line(&mut self, line: &[u8]) -> io::Result<bool> {
+        let Some(ahead_ns) = self.ahead_ns else {
+            let is_header = line.starts_with(b"# gil-trace ");
+            if is_header {
+                self.begin(line)?;
+            }
+            return Ok(is_header);
+        };
+        // A line cut off, by bpftrace's end or a name with a newline in it, is no event.
+        let Some(text) = line.strip_suffix(b"\n") else {
+            return Ok(false);
+        };
+        if let Some(lost) = lost(text) {
+            self.counts.lost.fetch_add(lost, Ordering::Relaxed);
+            self.file.line(line)?;
+            return Ok(false);
+        }
+        let mut fields = line.splitn(2, |&byte| byte == b' ');
+        let (Some(time), Some(rest)) = (fields.next(), fields.next()) else {
+            return Ok(false);
+        };
+        if time.is_empty() || !time.iter().all(u8::is_ascii_digit) {
+            return Ok(false);
+        }
+        let word = rest.split(|&byte| byte == b' ').next().unwrap_or_default();
+        match word {
+            b"claim" | b"acquired" | b"drop" | b"request" => {
+                self.counts.events.fetch_add(1, Ordering::Relaxed);
+                self.event(time, rest, ahead_ns)?;
+            }
+            b"thread" => self.event(time, rest, ahead_ns)?,
+            // The script's own `end`: it does not know the reason.
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
+    fn end(self: Box<Self>, reason: StopReason) -> io::Result<Finished> {
+        self.file.end(reason).map(Finished::Trace)
+    }
+}
+
+/// `nsecs` counts `CLOCK_BOOTTIME` in some versions of bpftrace and `CLOCK_MONOTONIC` in others; they differ once the
+/// machine has been suspended. The time stamp of the header tells which it is: it is a moment old.
+fn ahead_of_monotonic(stamp_ns: u64, monotonic_ns: u64, boot_ns: u64) -> u64 {
+    if stamp_ns.abs_diff(boot_ns) < stamp_ns.abs_diff(monotonic_ns) {
+        // Read one after the other, the two clocks seem a little apart even where they are the same.
+        let ahead = boot_ns.saturating_sub(monotonic_ns);
+        if ahead > 1_000_000 { ahead } else { 0 }
+    } else {
+        0
+    }
+}
+
+fn start_ns(header: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(header).ok()?;
+    text.split_ascii_whitespace()
+        .find_map(|pair| pair.strip_prefix("start_ns="))?
+        .parse()
+        .ok()
+}
+
+/// bpftrace's `Lost 12 events`.
+fn lost(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.strip_prefix("Lost ")?
+        .strip_suffix(" events")?
+        .parse()
+        .ok()
+}
+
+/// A summary, for a person.
+#[derive(Debug, Default)]
+pub(super) struct SummaryLines {
+    text: Vec<u8>,
+    begun: bool,
+}
+
+impl Lines for SummaryLines {
+    fn line(&mut self, line: &[u8]) -> io::Result<bool> {
+        if !self.begun {
+            self.begun = line.starts_with(b"Watching the GIL");
+            return Ok(self.begun);
+        }
+        if self.text.len() + line.len() <= LONGEST_SUMMARY {
+            self.text.extend_from_slice(line);
+        }
+        Ok(false)
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(self: Box<Self>, _reason: StopReason) -> io::Result<Finished> {
+        let text = String::from_utf8_lossy(&self.text);
+        // bpftrace prints an empty line for each map that the script has cleared.
+        Ok(Finished::Summary(format!("{}\n", text.trim())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace_of(lines: &[&str]) -> (String, u64, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.trace");
+        let counts = Arc::new(Counts::default());
+        let header = Header {
+            pid: 7,
+            python: Some("3.13.5".to_owned()),
+            command: None,
+        };
+        let mut sink = EventLines::new(
+            TraceFile::create(&path, false).unwrap(),
+            header,
+            Arc::clone(&counts),
+        );
+        for line in lines {
+            sink.line(line.as_bytes()).unwrap();
+        }
+        Box::new(sink).end(StopReason::Exit).unwrap();
+        let (events, lost) = counts.read();
+        (fs_err::read_to_string(path).unwrap(), events, lost)
+    }
+
+    #[test]
+    fn events_pass_and_everything_else_stays_out() {
+        let (text, events, lost) = trace_of(&[
+            "Attaching 6 probes...\n",
+            "# gil-trace 1 clock=monotonic pid=7 python=- start_ns=5\n",
+            "100 thread 9 7 9 1234 worker 1\n",
+            "100 drop 9 7fff 0 50 0\n",
+            "Lost 12 events\n",
+            "\n",
+            "a name with a newline\n",
+            "300 end signal\n",
+            "400 drop 9 7ff",
+        ]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("# gil-trace 1 clock=monotonic pid=7 python=3.13.5 start="),
+            "{text}"
+        );
+        assert_eq!(
+            &lines[1..4],
+            [
+                "100 thread 9 7 9 1234 worker 1",
+                "100 drop 9 7fff 0 50 0",
+                "Lost 12 events"
+            ]
+        );
+        assert!(lines[4].ends_with(" end exit"), "{text}");
+        assert_eq!((lines.len(), events, lost), (5, 1, 12));
+    }
+
+    #[test]
+    fn time_stamps_of_the_other_clock_are_recognised() {
+        let (monotonic, boot) = (1_000_000_000_000, 5_000_000_000_000);
+        assert_eq!(
+            ahead_of_monotonic(boot - 3_000_000, monotonic, boot),
+            4_000_000_000_000
+        );
+        assert_eq!(
+            ahead_of_monotonic(monotonic - 3_000_000, monotonic, boot),
+            0
+        );
+        assert_eq!(ahead_of_monotonic(monotonic, monotonic, monotonic + 40), 0);
+    }
+}

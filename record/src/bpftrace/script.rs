@@ -1,0 +1,94 @@
+//! The bundled scripts, made ready for one process: what works by hand for any process given with `-p` is pointed at the
+//! very file that was found.
+
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::maps;
+use crate::options::Mode;
+
+/// Every event, in the text format.
+const EVENTS: &str = include_str!("../../../bpftrace/gil-events.bt");
+/// Totals, counted in the kernel.
+const SUMMARY: &str = include_str!("../../../bpftrace/gil-summary.bt");
+/// How the scripts name the file when bpftrace is to look for it itself.
+const ANY_FILE: &str = "usdt:*:";
+
+/// A script in a private folder, which goes when this does.
+#[derive(Debug)]
+pub(crate) struct Script {
+    _folder: TempDir,
+    pub(crate) path: PathBuf,
+}
+
+impl Script {
+    /// Writes the script for `mode`, pointed at the ELF file `file`.
+    pub(crate) fn write(mode: Mode, file: &Path) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
+        // A path with a colon or a space would need quoting, which differs between versions of bpftrace.
+        let file = if maps::is_plain(file) {
+            file.to_owned()
+        } else {
+            let link = folder.path().join("python");
+            symlink(file, &link)?;
+            link
+        };
+        let path = folder.path().join("script.bt");
+        fs::write(&path, render(mode, &file))?;
+        Ok(Self {
+            _folder: folder,
+            path,
+        })
+    }
+}
+
+fn render(mode: Mode, file: &Path) -> String {
+    let script = match mode {
+        Mode::Events => EVENTS,
+        Mode::Summary => SUMMARY,
+    };
+    script.replace(ANY_FILE, &format!("usdt:{}:", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_marker_of_a_script_is_pointed_at_the_file() {
+        let events = render(
+            Mode::Events,
+            Path::new("/proc/7/root/usr/lib/libpython3.13.so.1.0"),
+        );
+        for marker in gil_probes::catalogue::MARKERS {
+            let probe = format!(
+                "usdt:/proc/7/root/usr/lib/libpython3.13.so.1.0:python:{}\n",
+                marker.name
+            );
+            assert!(events.contains(&probe), "{probe}");
+        }
+        assert!(!events.contains(ANY_FILE));
+        let summary = render(Mode::Summary, Path::new("/x"));
+        assert_eq!(
+            summary.matches("usdt:/x:python:").count(),
+            1,
+            "the summary attaches to one marker"
+        );
+    }
+
+    #[test]
+    fn a_path_that_needs_quoting_gets_a_link() {
+        let script = Script::write(Mode::Summary, Path::new("/opt/my python: 3/lib")).unwrap();
+        let text = fs::read_to_string(&script.path).unwrap();
+        assert!(!text.contains("/opt/my"), "{text}");
+        let link = script.path.with_file_name("python");
+        assert_eq!(
+            fs::read_link(link).unwrap(),
+            Path::new("/opt/my python: 3/lib")
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Why a recording failed, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Why a process could not be recorded. Each message names what was tried, the reason and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Attaching needs root.
+    #[error(
+        "cannot attach to other processes as user {euid}: loading BPF programs needs root; run it again with sudo"
+    )]
+    NotRoot {
+        /// The effective user id.
+        euid: u32,
+    },
+    /// Root, but without the capabilities: in a container, or dropped.
+    #[error(
+        "cannot load BPF programs: this root lacks {missing}, as in an unprivileged container; run it on the host, or in a \
+         container started with --privileged and --pid=host"
+    )]
+    MissingCapability {
+        /// The capability.
+        missing: &'static str,
+    },
+    /// There is no bpftrace.
+    #[error(
+        "bpftrace is not installed: no such program on PATH; install it with `apt-get install bpftrace` or `dnf install bpftrace`"
+    )]
+    BpftraceMissing,
+    /// bpftrace is there and does not run, or its version is not known.
+    #[error("`bpftrace --version` failed: {reason}; reinstall bpftrace")]
+    BpftraceUnusable {
+        /// What went wrong.
+        reason: String,
+    },
+    /// bpftrace is older than the scripts need.
+    #[error(
+        "bpftrace {found} is too old: the scripts need {needed} or newer; install a newer one, for example the distribution's backport"
+    )]
+    BpftraceTooOld {
+        /// Its version.
+        found: String,
+        /// The oldest that will do.
+        needed: &'static str,
+    },
+    /// There is no process with this number.
+    #[error("there is no process {pid}: `pgrep -a python` lists the ones that run Python")]
+    NoSuchProcess {
+        /// The number asked for.
+        pid: u32,
+    },
+    /// The process could not be looked at.
+    #[error("cannot read what process {pid} has mapped: {source}")]
+    Maps {
+        /// The process.
+        pid: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// It does not run Python.
+    #[error(
+        "process {pid} ({name}) does not run Python: no file with GIL markers, and none named like an interpreter, is mapped into it"
+    )]
+    NotPython {
+        /// The process.
+        pid: u32,
+        /// Its name (`comm`).
+        name: String,
+    },
+    /// It runs Python without markers.
+    #[error(
+        "process {pid} runs a Python without GIL markers ({}): build one that has them with `gilbuild build`, or an image with \
+         `gilbuild image`, and start the program with it",
+        file.display()
+    )]
+    WithoutMarkers {
+        /// The process.
+        pid: u32,
+        /// The interpreter's file, as the process names it.
+        file: PathBuf,
+    },
+    /// The command could not be started.
+    #[error("cannot start `{command}`: {source}")]
+    Start {
+        /// The command, as typed.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The command ended before an interpreter with markers was seen in it.
+    #[error(
+        "`{command}` ended ({status}) before a Python with GIL markers was seen in it: it must run a Python made by `gilbuild build`"
+    )]
+    CommandEnded {
+        /// The command, as typed.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// bpftrace could not be run, or talked to.
+    #[error("cannot run bpftrace: {source}")]
+    Bpftrace {
+        /// Why.
+        source: io::Error,
+    },
+    /// bpftrace ended before it had attached.
+    #[error("bpftrace could not attach to process {pid}: {message}")]
+    Attach {
+        /// The process.
+        pid: u32,
+        /// bpftrace's own words, shortened.
+        message: String,
+    },
+    /// bpftrace did not attach in time.
+    #[error("bpftrace had not attached to process {pid} after {} s and was stopped: {message}", waited.as_secs())]
+    AttachTimeout {
+        /// The process.
+        pid: u32,
+        /// How long it was given.
+        waited: Duration,
+        /// bpftrace's own words, shortened.
+        message: String,
+    },
+    /// The output file is there already.
+    #[error("{} exists: name another file with -o, or overwrite it with --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The output could not be written. What was written before is a valid trace.
+    #[error("cannot write the trace: {source}")]
+    Write {
+        /// Why; names the file.
+        source: io::Error,
+    },
+    /// The process ended while the tracer was still attaching.
+    #[error("process {pid} ended before the tracer was attached")]
+    EndedEarly {
+        /// The process.
+        pid: u32,
+    },
+    /// The user stopped it before anything was recorded.
+    #[error("stopped before the tracer was attached: nothing was recorded")]
+    Interrupted,
+}
+
+impl RecordError {
+    /// Whether the reason is this machine or this user's rights (a missing privilege, kernel feature or tool) rather than
+    /// what was asked for.
+    #[must_use]
+    pub fn is_about_this_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRoot { .. }
+                | Self::MissingCapability { .. }
+                | Self::BpftraceMissing
+                | Self::BpftraceUnusable { .. }
+                | Self::BpftraceTooOld { .. }
+        )
+    }
+}

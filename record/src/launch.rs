@@ -1,0 +1,188 @@
+//! Starting a command and catching it before it has run Python code: it is stopped as soon as the interpreter is mapped, and
+//! goes on once the tracer is attached.
+//!
+//! What a trace then misses is what the interpreter did between its mapping and the stop: less than a millisecond of the
+//! dynamic linker's work or of its own start.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::error::RecordError;
+use crate::interpreter::{Breadth, Finder, Found, Interpreter};
+use crate::process::{self, Process};
+use crate::stop::StopFlag;
+
+/// How long a command may take to start a Python with markers: a shell script may have other things to do first.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// A Python without markers may start one that has them, but not take longer than this.
+const WITHOUT_MARKERS_TIMEOUT: Duration = Duration::from_secs(3);
+/// In the beginning a process is looked at this often …
+const FIRST_TICK: Duration = Duration::from_micros(200);
+/// … for so long, …
+const FIRST_TICKS_FOR: Duration = Duration::from_secs(1);
+/// … and then this often.
+const TICK: Duration = Duration::from_millis(5);
+/// A process that is asked to end gets this long.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A command that we started.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    text: String,
+    child: Child,
+    process: Process,
+    /// The process that was stopped until the tracer is attached.
+    stopped: Option<Process>,
+}
+
+impl Launched {
+    /// Starts a command. It has our stdin and stderr, and our stderr for its stdout: our own stdout is for results.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Start`].
+    pub(crate) fn start(command: &[OsString]) -> Result<Self, RecordError> {
+        let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+        let text = words.join(" ");
+        let start = || {
+            let program = command
+                .first()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+            let stdout = Stdio::from(rustix::io::dup(rustix::stdio::stderr())?);
+            let child = Command::new(program)
+                .args(&command[1..])
+                .stdout(stdout)
+                .spawn()?;
+            let process = Process::open(child.id())
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            Ok((child, process))
+        };
+        let (child, process) = start().map_err(|source| RecordError::Start {
+            command: text.clone(),
+            source,
+        })?;
+        Ok(Self {
+            text,
+            child,
+            process,
+            stopped: None,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// Waits until the command, or a process that it started, has an interpreter with markers, and stops that process.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::CommandEnded`], [`RecordError::WithoutMarkers`], [`RecordError::NotPython`], [`RecordError::Interrupted`].
+    pub(crate) fn catch_interpreter(
+        &mut self,
+        stop: &StopFlag,
+    ) -> Result<Interpreter, RecordError> {
+        let begin = Instant::now();
+        let mut finder = Finder::default();
+        loop {
+            let mut without_markers = None;
+            for pid in process::family(self.pid()) {
+                match finder.look(pid, Breadth::Names) {
+                    Ok(Found::Interpreter(interpreter)) => {
+                        if let Some(process) = Process::open(pid) {
+                            process.signal(Signal::STOP);
+                            self.stopped = Some(process);
+                            return Ok(interpreter);
+                        }
+                    }
+                    Ok(Found::WithoutMarkers(file)) => without_markers = Some((pid, file)),
+                    // Gone meanwhile, or something else: the next look will tell.
+                    Ok(Found::NotPython) | Err(_) => {}
+                }
+            }
+            self.check_whether_to_go_on(begin.elapsed(), without_markers, stop)?;
+            thread::sleep(if begin.elapsed() < FIRST_TICKS_FOR {
+                FIRST_TICK
+            } else {
+                TICK
+            });
+        }
+    }
+
+    fn check_whether_to_go_on(
+        &mut self,
+        elapsed: Duration,
+        without_markers: Option<(u32, PathBuf)>,
+        stop: &StopFlag,
+    ) -> Result<(), RecordError> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(RecordError::CommandEnded {
+                command: self.text.clone(),
+                status,
+            });
+        }
+        if stop.is_set() {
+            return Err(RecordError::Interrupted);
+        }
+        match without_markers {
+            Some((pid, file)) if elapsed > WITHOUT_MARKERS_TIMEOUT => {
+                Err(RecordError::WithoutMarkers { pid, file })
+            }
+            None if elapsed > START_TIMEOUT => Err(RecordError::NotPython {
+                pid: self.pid(),
+                name: process::name(self.pid()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the process that was stopped go on.
+    pub(crate) fn go_on(&mut self) {
+        if let Some(process) = self.stopped.take() {
+            process.signal(Signal::CONT);
+        }
+    }
+
+    /// The command's exit status; with `end`, or if it does not end soon, it is asked to end, and killed if it does not.
+    pub(crate) fn finish(mut self, end: bool) -> Option<ExitStatus> {
+        self.go_on();
+        if end || !self.wait() {
+            self.process.signal(Signal::TERM);
+            if !self.wait() {
+                self.process.signal(Signal::KILL);
+            }
+        }
+        self.child.wait().ok()
+    }
+
+    fn wait(&mut self) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < END_TIMEOUT {
+            if self.process.has_ended() {
+                return true;
+            }
+            thread::sleep(TICK);
+        }
+        false
+    }
+}
+
+impl Drop for Launched {
+    /// Given up before anything was recorded: a command that nobody watches does not stay, let alone stopped.
+    fn drop(&mut self) {
+        self.go_on();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.process.signal(Signal::TERM);
+            if !self.wait() {
+                self.process.signal(Signal::KILL);
+                let _ = self.child.wait();
+            }
+        }
+    }
+}

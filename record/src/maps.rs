@@ -1,0 +1,168 @@
+//! Which files a process has mapped: `/proc/PID/maps`, and the path under which each is reachable from here.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+/// A file that a process has mapped, once for each file, in the order of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MappedFile {
+    /// Its path as the process sees it, without the kernel's ` (deleted)`.
+    pub(crate) path: PathBuf,
+    /// The path by which it can be opened from here, whatever root the process has and whether or not it was deleted.
+    pub(crate) reachable: PathBuf,
+    /// Device and inode: what tells two files apart.
+    pub(crate) identity: (String, u64),
+    /// Whether some of it is mapped as code.
+    pub(crate) executable: bool,
+}
+
+impl MappedFile {
+    /// The file's own name, lossily.
+    pub(crate) fn name(&self) -> String {
+        self.path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    }
+}
+
+/// The files that process `pid` has mapped.
+///
+/// # Errors
+///
+/// Those of reading `/proc/PID/maps`: the process is gone, or belongs to somebody else.
+pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
+    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    let mut files: Vec<MappedFile> = Vec::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let Some(file) = parse(pid, line) else {
+            continue;
+        };
+        match files
+            .iter_mut()
+            .find(|known| known.identity == file.identity)
+        {
+            Some(known) => known.executable |= file.executable,
+            None => files.push(file),
+        }
+    }
+    Ok(files)
+}
+
+/// One line: `START-END PERMISSIONS OFFSET DEVICE INODE      PATH`.
+fn parse(pid: u32, line: &[u8]) -> Option<MappedFile> {
+    let mut fields = line.splitn(6, |&byte| byte == b' ');
+    let addresses = std::str::from_utf8(fields.next()?).ok()?;
+    let (permissions, _offset) = (fields.next()?, fields.next()?);
+    let device = std::str::from_utf8(fields.next()?).ok()?;
+    let inode: u64 = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let path = fields.next()?.trim_ascii_start();
+    if !path.starts_with(b"/") {
+        return None;
+    }
+
+    let deleted = path.strip_suffix(b" (deleted)");
+    let path = PathBuf::from(OsString::from_vec(unescape(deleted.unwrap_or(path))));
+    let reachable = if deleted.is_some() {
+        PathBuf::from(format!("/proc/{pid}/map_files/{}", short(addresses)?))
+    } else {
+        under_root(pid, &path)
+    };
+    Some(MappedFile {
+        path,
+        reachable,
+        identity: (device.to_owned(), inode),
+        executable: permissions.contains(&b'x'),
+    })
+}
+
+/// `/proc/PID/root` in front of a path: through it, files of another mount namespace open as well.
+pub(crate) fn under_root(pid: u32, path: &Path) -> PathBuf {
+    let mut whole = OsString::from(format!("/proc/{pid}/root"));
+    whole.push(path);
+    PathBuf::from(whole)
+}
+
+/// The kernel writes a newline in a path as `\012`.
+fn unescape(path: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&first, tail)) = rest.split_first() {
+        if let Some(after) = rest.strip_prefix(b"\\012") {
+            bytes.push(b'\n');
+            rest = after;
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    bytes
+}
+
+/// `maps` pads addresses with zeros, the names in `map_files` do not.
+fn short(addresses: &str) -> Option<String> {
+    let (start, end) = addresses.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    Some(format!("{start:x}-{end:x}"))
+}
+
+/// Whether bpftrace's syntax takes this path as it is, without quoting.
+pub(crate) fn is_plain(path: &Path) -> bool {
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_place_is_reached_through_the_root_of_the_process() {
+        let line = b"7f0c5a200000-7f0c5a3b0000 r-xp 00022000 fd:01 1234                       /usr/lib/my libpython3.13.so.1.0";
+        let file = parse(42, line).unwrap();
+        assert_eq!(file.path, Path::new("/usr/lib/my libpython3.13.so.1.0"));
+        assert_eq!(
+            file.reachable,
+            Path::new("/proc/42/root/usr/lib/my libpython3.13.so.1.0")
+        );
+        assert_eq!(file.identity, ("fd:01".to_owned(), 1234));
+    }
+
+    #[test]
+    fn a_deleted_file_is_reached_through_its_mapping() {
+        let line = b"00400000-00401000 r-xp 00000000 fd:01 99 /opt/python3.13 (deleted)";
+        let file = parse(42, line).unwrap();
+        assert_eq!(file.path, Path::new("/opt/python3.13"));
+        assert_eq!(
+            file.reachable,
+            Path::new("/proc/42/map_files/400000-401000")
+        );
+    }
+
+    #[test]
+    fn anonymous_and_special_mappings_are_no_files() {
+        assert_eq!(
+            parse(
+                1,
+                b"7ffd000-7ffe000 rw-p 00000000 00:00 0                          [stack]"
+            ),
+            None
+        );
+        assert_eq!(parse(1, b"7ffd000-7ffe000 rw-p 00000000 00:00 0 "), None);
+        assert_eq!(parse(1, b""), None);
+    }
+
+    #[test]
+    fn this_process_has_mapped_its_own_executable() {
+        let own = std::env::current_exe().unwrap();
+        let files = mapped_files(std::process::id()).unwrap();
+        assert!(files.iter().any(|file| file.path == own));
+    }
+}

@@ -1,0 +1,24 @@
+//! What a caller learns while a recording runs.
+
+use std::time::Duration;
+
+use crate::interpreter::Interpreter;
+use crate::stop::StopReason;
+
+/// Told what a recording does. Every method may be left out.
+pub trait Observer {
+    /// The command was started as process `pid`.
+    fn started(&mut self, _pid: u32) {}
+    /// The tracer is attached: from now on events are recorded.
+    fn attached(&mut self, _interpreter: &Interpreter) {}
+    /// Now and then while it runs: for how long, how many events so far, how many of them lost.
+    fn progress(&mut self, _elapsed: Duration, _events: u64, _lost: u64) {}
+    /// Recording stops; what is on its way is still collected.
+    fn stopping(&mut self, _reason: StopReason) {}
+}
+
+/// Wants to know nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

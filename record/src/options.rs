@@ -1,0 +1,42 @@
+//! What to record and how: what a caller asks for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::stop::StopFlag;
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A process that runs already.
+    Process(u32),
+    /// A command, which is started: its program and arguments. The first Python with markers among it and the processes
+    /// that it starts is recorded.
+    Command(Vec<OsString>),
+}
+
+/// What to write down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Every event, into a trace file.
+    #[default]
+    Events,
+    /// Totals only, counted in the kernel: less than half the cost, a text for a person, no trace.
+    Summary,
+}
+
+/// How to record.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What to write down.
+    pub mode: Mode,
+    /// For how long; without it until the process ends or `stop` is set.
+    pub duration: Option<Duration>,
+    /// The trace file; without it `gil-PID-TIME.trace` in the current folder.
+    pub output: Option<PathBuf>,
+    /// Overwrite `output` if it exists.
+    pub force: bool,
+    /// Stops the recording.
+    pub stop: StopFlag,
+}

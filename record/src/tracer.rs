@@ -1,0 +1,83 @@
+//! What every tracer can do: attach to an interpreter, hand on what it sees, stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::RecordError;
+use crate::interpreter::Interpreter;
+use crate::options::Mode;
+use crate::stop::{StopFlag, StopReason};
+use crate::trace::TraceFile;
+
+/// A way to get at the markers.
+pub(crate) trait Tracer {
+    /// Whether it can work on this machine, for this user.
+    fn check(&self) -> Result<(), RecordError>;
+
+    /// Attaches to an interpreter and returns once every marker is live. Gives up when `stop` is set.
+    fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError>;
+}
+
+/// What a tracer is to do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) interpreter: Interpreter,
+    pub(crate) output: Output,
+}
+
+/// Where what it sees goes.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Events {
+        file: TraceFile,
+        command: Option<String>,
+    },
+    Summary,
+}
+
+impl Output {
+    pub(crate) fn mode(&self) -> Mode {
+        match self {
+            Self::Events { .. } => Mode::Events,
+            Self::Summary => Mode::Summary,
+        }
+    }
+}
+
+/// An attached tracer. Dropping it without [`Session::finish`] detaches and leaves what was written.
+pub(crate) trait Session {
+    /// How much it has seen.
+    fn counts(&self) -> &Arc<Counts>;
+
+    /// Whether it has ended by itself, or can write no more.
+    fn has_ended(&mut self) -> bool;
+
+    /// Detaches, collects what is on its way, completes the output.
+    fn finish(self: Box<Self>, reason: StopReason) -> Result<Finished, RecordError>;
+}
+
+/// What is left of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// A trace file.
+    Trace(PathBuf),
+    /// A text for a person.
+    Summary(String),
+}
+
+/// How much a tracer has seen, counted while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) events: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (
+            self.events.load(Ordering::Relaxed),
+            self.lost.load(Ordering::Relaxed),
+        )
+    }
+}
