@@ -1,6 +1,7 @@
 //! From a source tree to a verified prefix.
 
 pub mod compile;
+pub mod firing;
 pub mod install;
 pub mod log;
 pub mod options;

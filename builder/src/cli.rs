@@ -23,6 +23,9 @@ enum Command {
     Build(commands::build::Arguments),
     List(commands::list::Arguments),
     Verify(commands::verify::Arguments),
+    Record(commands::record::Arguments),
+    Quickstart(commands::quickstart::Arguments),
+    Sources(commands::sources::Arguments),
 }
 
 impl Command {
@@ -31,6 +34,9 @@ impl Command {
             Self::Build(arguments) => commands::build::run(arguments),
             Self::List(arguments) => commands::list::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
+            Self::Record(arguments) => commands::record::run(arguments),
+            Self::Quickstart(arguments) => commands::quickstart::run(arguments),
+            Self::Sources(arguments) => commands::sources::run(arguments),
         }
     }
 }

@@ -2,4 +2,7 @@
 
 pub mod build;
 pub mod list;
+pub mod quickstart;
+pub mod record;
+pub mod sources;
 pub mod verify;

@@ -18,6 +18,12 @@ pub fn result(line: &str) -> io::Result<()> {
     writeln!(anstream::stdout().lock(), "{line}")
 }
 
+/// Whether results may carry colours: stdout is a terminal that shows them, and the user does not object.
+#[must_use]
+pub fn result_has_color() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
 /// Says what is being done now.
 pub fn step(verb: &str, what: &str) {
     say(STEP, &format!("{verb:>10}"), what);

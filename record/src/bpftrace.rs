@@ -44,19 +44,31 @@ impl Tracer for Bpftrace {
         let counts = Arc::new(Counts::default());
         let lines: Box<dyn Lines> = match plan.output {
             Output::Events { file, command } => {
-                let header = Header { pid, python: plan.interpreter.version, command };
+                let header = Header {
+                    pid,
+                    python: plan.interpreter.version,
+                    command,
+                };
                 Box::new(EventLines::new(file, header, Arc::clone(&counts)))
             }
             Output::Summary => Box::new(SummaryLines::default()),
         };
-        let mut child =
-            Child::spawn(&script.path, pid, lines).map_err(|source| RecordError::Bpftrace { source })?;
+        let mut child = Child::spawn(&script.path, pid, lines)
+            .map_err(|source| RecordError::Bpftrace { source })?;
         wait_until_attached(&mut child, &process, stop)?;
-        Ok(Box::new(Running { child, counts, _script: script }))
+        Ok(Box::new(Running {
+            child,
+            counts,
+            _script: script,
+        }))
     }
 }
 
-fn wait_until_attached(child: &mut Child, process: &Process, stop: &StopFlag) -> Result<(), RecordError> {
+fn wait_until_attached(
+    child: &mut Child,
+    process: &Process,
+    stop: &StopFlag,
+) -> Result<(), RecordError> {
     let pid = process.pid;
     let begin = Instant::now();
     loop {
@@ -70,13 +82,20 @@ fn wait_until_attached(child: &mut Child, process: &Process, stop: &StopFlag) ->
         if child.has_ended() {
             // What it wrote may hold the reason that its output could not be written.
             child.write_error()?;
-            return Err(RecordError::Attach { pid, message: child.messages() });
+            return Err(RecordError::Attach {
+                pid,
+                message: child.messages(),
+            });
         }
         if stop.is_set() {
             return Err(RecordError::Interrupted);
         }
         if begin.elapsed() > ATTACH_TIMEOUT {
-            return Err(RecordError::AttachTimeout { pid, waited: ATTACH_TIMEOUT, message: child.messages() });
+            return Err(RecordError::AttachTimeout {
+                pid,
+                waited: ATTACH_TIMEOUT,
+                message: child.messages(),
+            });
         }
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// Attaching needs root.
-    #[error("cannot attach to other processes as user {euid}: loading BPF programs needs root; run it again with sudo")]
+    #[error(
+        "cannot attach to other processes as user {euid}: loading BPF programs needs root; run it again with sudo"
+    )]
     NotRoot {
         /// The effective user id.
         euid: u32,
@@ -24,7 +26,9 @@ pub enum RecordError {
         missing: &'static str,
     },
     /// There is no bpftrace.
-    #[error("bpftrace is not installed: no such program on PATH; install it with `apt-get install bpftrace` or `dnf install bpftrace`")]
+    #[error(
+        "bpftrace is not installed: no such program on PATH; install it with `apt-get install bpftrace` or `dnf install bpftrace`"
+    )]
     BpftraceMissing,
     /// bpftrace is there and does not run, or its version is not known.
     #[error("`bpftrace --version` failed: {reason}; reinstall bpftrace")]
@@ -33,7 +37,9 @@ pub enum RecordError {
         reason: String,
     },
     /// bpftrace is older than the scripts need.
-    #[error("bpftrace {found} is too old: the scripts need {needed} or newer; install a newer one, for example the distribution's backport")]
+    #[error(
+        "bpftrace {found} is too old: the scripts need {needed} or newer; install a newer one, for example the distribution's backport"
+    )]
     BpftraceTooOld {
         /// Its version.
         found: String,
@@ -55,7 +61,9 @@ pub enum RecordError {
         source: io::Error,
     },
     /// It does not run Python.
-    #[error("process {pid} ({name}) does not run Python: no file with GIL markers, and none named like an interpreter, is mapped into it")]
+    #[error(
+        "process {pid} ({name}) does not run Python: no file with GIL markers, and none named like an interpreter, is mapped into it"
+    )]
     NotPython {
         /// The process.
         pid: u32,
@@ -83,7 +91,9 @@ pub enum RecordError {
         source: io::Error,
     },
     /// The command ended before an interpreter with markers was seen in it.
-    #[error("`{command}` ended ({status}) before a Python with GIL markers was seen in it: it must run a Python made by `gilbuild build`")]
+    #[error(
+        "`{command}` ended ({status}) before a Python with GIL markers was seen in it: it must run a Python made by `gilbuild build`"
+    )]
     CommandEnded {
         /// The command, as typed.
         command: String,

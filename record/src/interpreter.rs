@@ -59,8 +59,9 @@ impl Finder {
         let files = maps::mapped_files(pid)?;
         let executable = fs::read_link(format!("/proc/{pid}/exe")).ok();
         let is_python = |file: &MappedFile| file.name().contains("python");
-        let (likely, others): (Vec<_>, Vec<_>) =
-            files.iter().partition(|file| is_python(file) || executable.as_ref() == Some(&file.path));
+        let (likely, others): (Vec<_>, Vec<_>) = files
+            .iter()
+            .partition(|file| is_python(file) || executable.as_ref() == Some(&file.path));
 
         for file in &likely {
             if self.has_markers(file) {
@@ -77,7 +78,9 @@ impl Finder {
         // libpython rather than the executable: that is where the markers would be.
         let named = likely.iter().filter(|file| is_python(file));
         let without = named.max_by_key(|file| file.name().starts_with("libpython"));
-        Ok(without.map_or(Found::NotPython, |file| Found::WithoutMarkers(file.path.clone())))
+        Ok(without.map_or(Found::NotPython, |file| {
+            Found::WithoutMarkers(file.path.clone())
+        }))
     }
 
     fn has_markers(&mut self, file: &MappedFile) -> bool {
@@ -86,7 +89,10 @@ impl Finder {
         }
         let has = elf::read(&file.reachable).is_ok_and(|image| {
             // One marker is enough for the question "is this it?"; `gilbuild verify` checks all of them.
-            image.notes.iter().any(|note| note.provider == catalogue::PROVIDER && note.name == "gil__drop")
+            image
+                .notes
+                .iter()
+                .any(|note| note.provider == catalogue::PROVIDER && note.name == "gil__drop")
         });
         self.has_markers.insert(file.identity.clone(), has);
         has
@@ -98,7 +104,9 @@ fn interpreter(pid: u32, file: &MappedFile) -> Interpreter {
         pid,
         file: file.path.clone(),
         reachable: file.reachable.clone(),
-        version: version::python_version(&file.reachable, &file.name()).ok().flatten(),
+        version: version::python_version(&file.reachable, &file.name())
+            .ok()
+            .flatten(),
     }
 }
 

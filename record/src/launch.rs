@@ -51,14 +51,28 @@ impl Launched {
         let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
         let text = words.join(" ");
         let start = || {
-            let program = command.first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+            let program = command
+                .first()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
             let stdout = Stdio::from(rustix::io::dup(rustix::stdio::stderr())?);
-            let child = Command::new(program).args(&command[1..]).stdout(stdout).spawn()?;
-            let process = Process::open(child.id()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            let child = Command::new(program)
+                .args(&command[1..])
+                .stdout(stdout)
+                .spawn()?;
+            let process = Process::open(child.id())
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             Ok((child, process))
         };
-        let (child, process) = start().map_err(|source| RecordError::Start { command: text.clone(), source })?;
-        Ok(Self { text, child, process, stopped: None })
+        let (child, process) = start().map_err(|source| RecordError::Start {
+            command: text.clone(),
+            source,
+        })?;
+        Ok(Self {
+            text,
+            child,
+            process,
+            stopped: None,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -70,7 +84,10 @@ impl Launched {
     /// # Errors
     ///
     /// [`RecordError::CommandEnded`], [`RecordError::WithoutMarkers`], [`RecordError::NotPython`], [`RecordError::Interrupted`].
-    pub(crate) fn catch_interpreter(&mut self, stop: &StopFlag) -> Result<Interpreter, RecordError> {
+    pub(crate) fn catch_interpreter(
+        &mut self,
+        stop: &StopFlag,
+    ) -> Result<Interpreter, RecordError> {
         let begin = Instant::now();
         let mut finder = Finder::default();
         loop {
@@ -90,7 +107,11 @@ impl Launched {
                 }
             }
             self.check_whether_to_go_on(begin.elapsed(), without_markers, stop)?;
-            thread::sleep(if begin.elapsed() < FIRST_TICKS_FOR { FIRST_TICK } else { TICK });
+            thread::sleep(if begin.elapsed() < FIRST_TICKS_FOR {
+                FIRST_TICK
+            } else {
+                TICK
+            });
         }
     }
 
@@ -101,16 +122,22 @@ impl Launched {
         stop: &StopFlag,
     ) -> Result<(), RecordError> {
         if let Ok(Some(status)) = self.child.try_wait() {
-            return Err(RecordError::CommandEnded { command: self.text.clone(), status });
+            return Err(RecordError::CommandEnded {
+                command: self.text.clone(),
+                status,
+            });
         }
         if stop.is_set() {
             return Err(RecordError::Interrupted);
         }
         match without_markers {
-            Some((pid, file)) if elapsed > WITHOUT_MARKERS_TIMEOUT => Err(RecordError::WithoutMarkers { pid, file }),
-            None if elapsed > START_TIMEOUT => {
-                Err(RecordError::NotPython { pid: self.pid(), name: process::name(self.pid()) })
+            Some((pid, file)) if elapsed > WITHOUT_MARKERS_TIMEOUT => {
+                Err(RecordError::WithoutMarkers { pid, file })
             }
+            None if elapsed > START_TIMEOUT => Err(RecordError::NotPython {
+                pid: self.pid(),
+                name: process::name(self.pid()),
+            }),
             _ => Ok(()),
         }
     }

@@ -29,6 +29,6 @@ pub use error::RecordError;
 pub use interpreter::{Found, Interpreter, find};
 pub use observer::{Observer, Silent};
 pub use options::{Mode, Options, Target};
-pub use record::{Recording, record};
+pub use record::{Recording, interpreter_of, record};
 pub use stop::{StopFlag, StopReason};
 pub use tracer::Finished;

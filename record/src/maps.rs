@@ -23,7 +23,10 @@ pub(crate) struct MappedFile {
 impl MappedFile {
     /// The file's own name, lossily.
     pub(crate) fn name(&self) -> String {
-        self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        self.path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -36,8 +39,13 @@ pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
     let text = fs::read(format!("/proc/{pid}/maps"))?;
     let mut files: Vec<MappedFile> = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
-        let Some(file) = parse(pid, line) else { continue };
-        match files.iter_mut().find(|known| known.identity == file.identity) {
+        let Some(file) = parse(pid, line) else {
+            continue;
+        };
+        match files
+            .iter_mut()
+            .find(|known| known.identity == file.identity)
+        {
             Some(known) => known.executable |= file.executable,
             None => files.push(file),
         }
@@ -64,7 +72,12 @@ fn parse(pid: u32, line: &[u8]) -> Option<MappedFile> {
     } else {
         under_root(pid, &path)
     };
-    Some(MappedFile { path, reachable, identity: (device.to_owned(), inode), executable: permissions.contains(&b'x') })
+    Some(MappedFile {
+        path,
+        reachable,
+        identity: (device.to_owned(), inode),
+        executable: permissions.contains(&b'x'),
+    })
 }
 
 /// `/proc/PID/root` in front of a path: through it, files of another mount namespace open as well.
@@ -100,7 +113,10 @@ fn short(addresses: &str) -> Option<String> {
 
 /// Whether bpftrace's syntax takes this path as it is, without quoting.
 pub(crate) fn is_plain(path: &Path) -> bool {
-    path.as_os_str().as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(byte))
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(byte))
 }
 
 #[cfg(test)]
@@ -112,7 +128,10 @@ mod tests {
         let line = b"7f0c5a200000-7f0c5a3b0000 r-xp 00022000 fd:01 1234                       /usr/lib/my libpython3.13.so.1.0";
         let file = parse(42, line).unwrap();
         assert_eq!(file.path, Path::new("/usr/lib/my libpython3.13.so.1.0"));
-        assert_eq!(file.reachable, Path::new("/proc/42/root/usr/lib/my libpython3.13.so.1.0"));
+        assert_eq!(
+            file.reachable,
+            Path::new("/proc/42/root/usr/lib/my libpython3.13.so.1.0")
+        );
         assert_eq!(file.identity, ("fd:01".to_owned(), 1234));
     }
 
@@ -121,12 +140,21 @@ mod tests {
         let line = b"00400000-00401000 r-xp 00000000 fd:01 99 /opt/python3.13 (deleted)";
         let file = parse(42, line).unwrap();
         assert_eq!(file.path, Path::new("/opt/python3.13"));
-        assert_eq!(file.reachable, Path::new("/proc/42/map_files/400000-401000"));
+        assert_eq!(
+            file.reachable,
+            Path::new("/proc/42/map_files/400000-401000")
+        );
     }
 
     #[test]
     fn anonymous_and_special_mappings_are_no_files() {
-        assert_eq!(parse(1, b"7ffd000-7ffe000 rw-p 00000000 00:00 0                          [stack]"), None);
+        assert_eq!(
+            parse(
+                1,
+                b"7ffd000-7ffe000 rw-p 00000000 00:00 0                          [stack]"
+            ),
+            None
+        );
         assert_eq!(parse(1, b"7ffd000-7ffe000 rw-p 00000000 00:00 0 "), None);
         assert_eq!(parse(1, b""), None);
     }

@@ -18,18 +18,24 @@ pub(crate) fn check() -> Result<(), RecordError> {
     // bpftrace refuses to run for anybody but root, whatever capabilities they have.
     let euid = rustix::process::geteuid();
     if !euid.is_root() {
-        return Err(RecordError::NotRoot { euid: euid.as_raw() });
+        return Err(RecordError::NotRoot {
+            euid: euid.as_raw(),
+        });
     }
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     match effective_capabilities(&status) {
-        Some(capabilities) => missing(capabilities).map_or(Ok(()), |missing| Err(RecordError::MissingCapability { missing })),
+        Some(capabilities) => missing(capabilities).map_or(Ok(()), |missing| {
+            Err(RecordError::MissingCapability { missing })
+        }),
         // No /proc, or another kernel's: the tracer's own message has to do.
         None => Ok(()),
     }
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
@@ -53,7 +59,10 @@ mod tests {
 
     #[test]
     fn the_line_of_proc_status_is_read() {
-        assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n"), Some(0x1ff_ffff_ffff));
+        assert_eq!(
+            effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n"),
+            Some(0x1ff_ffff_ffff)
+        );
         assert_eq!(effective_capabilities("Name:\tx\n"), None);
     }
 

@@ -25,7 +25,10 @@ impl Process {
     /// Whether it has ended. A zombie has.
     pub(crate) fn has_ended(&self) -> bool {
         let mut handles = [PollFd::new(&self.handle, PollFlags::IN)];
-        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         matches!(poll(&mut handles, Some(&now)), Ok(ready) if ready > 0)
     }
 
@@ -66,11 +69,18 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
 }
 
 fn children(pid: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    threads.flatten().flat_map(|thread| children_of_thread(&thread.path())).collect()
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .flat_map(|thread| children_of_thread(&thread.path()))
+        .collect()
 }
 
 fn children_of_thread(thread: &Path) -> Vec<u32> {
     let text = fs::read_to_string(thread.join("children")).unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    text.split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }

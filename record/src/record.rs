@@ -46,7 +46,11 @@ pub struct Recording {
 ///
 /// [`RecordError`]; before anything is written, except for [`RecordError::Write`], after which the trace is valid up to where
 /// it could be written.
-pub fn record(target: &Target, options: &Options, observer: &mut dyn Observer) -> Result<Recording, RecordError> {
+pub fn record(
+    target: &Target,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Recording, RecordError> {
     let tracer = Bpftrace;
     match target {
         // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
@@ -63,8 +67,9 @@ pub fn record(target: &Target, options: &Options, observer: &mut dyn Observer) -
             let mut launched = Launched::start(command)?;
             observer.started(launched.pid());
             let interpreter = launched.catch_interpreter(&options.stop)?;
-            let process =
-                Process::open(interpreter.pid).ok_or(RecordError::EndedEarly { pid: interpreter.pid })?;
+            let process = Process::open(interpreter.pid).ok_or(RecordError::EndedEarly {
+                pid: interpreter.pid,
+            })?;
             let (session, interpreter) = attach(&tracer, interpreter, options)?;
             launched.go_on();
             observer.attached(&interpreter);
@@ -75,11 +80,26 @@ pub fn record(target: &Target, options: &Options, observer: &mut dyn Observer) -
     }
 }
 
+/// Finds the interpreter with GIL markers in a running process.
+///
+/// # Errors
+///
+/// When there is no such process, it may not be looked at, is no Python, or one without markers.
+pub fn interpreter_of(pid: u32) -> Result<Interpreter, RecordError> {
+    if Process::open(pid).is_none() {
+        return Err(RecordError::NoSuchProcess { pid });
+    }
+    find(pid)
+}
+
 fn find(pid: u32) -> Result<Interpreter, RecordError> {
     match interpreter::find(pid) {
         Ok(Found::Interpreter(interpreter)) => Ok(interpreter),
         Ok(Found::WithoutMarkers(file)) => Err(RecordError::WithoutMarkers { pid, file }),
-        Ok(Found::NotPython) => Err(RecordError::NotPython { pid, name: process::name(pid) }),
+        Ok(Found::NotPython) => Err(RecordError::NotPython {
+            pid,
+            name: process::name(pid),
+        }),
         Err(source) => Err(RecordError::Maps { pid, source }),
     }
 }
@@ -92,12 +112,24 @@ fn attach(
     let output = match options.mode {
         Mode::Summary => Output::Summary,
         Mode::Events => {
-            let path = options.output.clone().unwrap_or_else(|| trace::default_path(interpreter.pid));
+            let path = options
+                .output
+                .clone()
+                .unwrap_or_else(|| trace::default_path(interpreter.pid));
             let file = TraceFile::create(&path, options.force)?;
-            Output::Events { file, command: process::command_line(interpreter.pid) }
+            Output::Events {
+                file,
+                command: process::command_line(interpreter.pid),
+            }
         }
     };
-    let session = tracer.attach(Plan { interpreter: interpreter.clone(), output }, &options.stop)?;
+    let session = tracer.attach(
+        Plan {
+            interpreter: interpreter.clone(),
+            output,
+        },
+        &options.stop,
+    )?;
     Ok((session, interpreter))
 }
 
@@ -123,23 +155,40 @@ fn watch(
             break StopReason::Exit;
         }
         if session.has_ended() {
-            break if process.has_ended() { StopReason::Exit } else { StopReason::Tracer };
+            break if process.has_ended() {
+                StopReason::Exit
+            } else {
+                StopReason::Tracer
+            };
         }
         if elapsed >= next_progress {
             let (events, lost) = session.counts().read();
             observer.progress(elapsed, events, lost);
             next_progress += PROGRESS;
         }
-        let left = options.duration.map_or(TICK, |duration| duration.saturating_sub(elapsed));
+        let left = options
+            .duration
+            .map_or(TICK, |duration| duration.saturating_sub(elapsed));
         thread::sleep(left.min(TICK));
     };
     let duration = begin.elapsed();
     observer.stopping(reason);
     let (finished, events, lost) = finish(session, reason)?;
-    Ok(Recording { finished, reason, interpreter, duration, events, lost, command_status: None })
+    Ok(Recording {
+        finished,
+        reason,
+        interpreter,
+        duration,
+        events,
+        lost,
+        command_status: None,
+    })
 }
 
-fn finish(session: Box<dyn Session>, reason: StopReason) -> Result<(Finished, u64, u64), RecordError> {
+fn finish(
+    session: Box<dyn Session>,
+    reason: StopReason,
+) -> Result<(Finished, u64, u64), RecordError> {
     // The counts go on while what is on its way is collected.
     let counts = Arc::clone(session.counts());
     let finished = session.finish(reason)?;

@@ -82,16 +82,27 @@ impl TraceFile {
             options.create_new(true);
         }
         let file = options.open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => RecordError::Exists { path: path.to_owned() },
+            io::ErrorKind::AlreadyExists => RecordError::Exists {
+                path: path.to_owned(),
+            },
             _ => RecordError::Write { source },
         })?;
-        Ok(Self { path: path.to_owned(), file, pending: Vec::new(), is_empty: !is_special })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            pending: Vec::new(),
+            is_empty: !is_special,
+        })
     }
 
     /// Adds one line, which ends with a newline.
     pub(crate) fn line(&mut self, line: &[u8]) -> io::Result<()> {
         self.pending.extend_from_slice(line);
-        if self.pending.len() >= BATCH { self.flush() } else { Ok(()) }
+        if self.pending.len() >= BATCH {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what was collected.
@@ -133,7 +144,11 @@ mod tests {
 
     #[test]
     fn the_header_keeps_to_one_line_whatever_the_command_is() {
-        let header = Header { pid: 7, python: None, command: Some("python -c a\nb 100%".to_owned()) };
+        let header = Header {
+            pid: 7,
+            python: None,
+            command: Some("python -c a\nb 100%".to_owned()),
+        };
         assert_eq!(
             header.line("2026-11-20T23:30:00.250+0000", 81),
             "# gil-trace 1 clock=monotonic pid=7 python=- start=2026-11-20T23:30:00.250+0000 start_ns=81 mode=events \
@@ -146,13 +161,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.trace");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(TraceFile::create(&path, false), Err(RecordError::Exists { .. })));
+        assert!(matches!(
+            TraceFile::create(&path, false),
+            Err(RecordError::Exists { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let mut file = TraceFile::create(&path, true).unwrap();
         file.line(b"# gil-trace 1\n").unwrap();
         file.end(StopReason::Duration).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("# gil-trace 1\n") && text.ends_with(" end duration\n"), "{text}");
+        assert!(
+            text.starts_with("# gil-trace 1\n") && text.ends_with(" end duration\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub(crate) struct Plan {
 /// Where what it sees goes.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Events { file: TraceFile, command: Option<String> },
+    Events {
+        file: TraceFile,
+        command: Option<String>,
+    },
     Summary,
 }
 
@@ -72,6 +75,9 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn read(&self) -> (u64, u64) {
-        (self.events.load(Ordering::Relaxed), self.lost.load(Ordering::Relaxed))
+        (
+            self.events.load(Ordering::Relaxed),
+            self.lost.load(Ordering::Relaxed),
+        )
     }
 }

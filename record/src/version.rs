@@ -35,7 +35,10 @@ fn minor_in_name(name: &str) -> Option<String> {
 }
 
 fn version_in(bytes: &[u8], minor: Option<&str>) -> Option<String> {
-    let needle = minor.map_or_else(|| b"\x003.".to_vec(), |minor| format!("\0{minor}.").into_bytes());
+    let needle = minor.map_or_else(
+        || b"\x003.".to_vec(),
+        |minor| format!("\0{minor}.").into_bytes(),
+    );
     memmem::find_iter(bytes, &needle).find_map(|at| {
         let text = &bytes[at + 1..];
         let text = &text[..text.iter().take(24).position(|&byte| byte == 0)?];
@@ -51,10 +54,18 @@ fn is_version(text: &str) -> bool {
     let (Some("3"), Some(minor), Some(micro)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };
-    let is_number = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (micro, pre_release) = micro.split_at(micro.find(|c: char| !c.is_ascii_digit()).unwrap_or(micro.len()));
+    let is_number = |text: &str| {
+        !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let (micro, pre_release) = micro.split_at(
+        micro
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(micro.len()),
+    );
     let pre_release_fits = pre_release.is_empty()
-        || ["a", "b", "rc"].iter().any(|kind| pre_release.strip_prefix(kind).is_some_and(is_number));
+        || ["a", "b", "rc"]
+            .iter()
+            .any(|kind| pre_release.strip_prefix(kind).is_some_and(is_number));
     is_number(minor) && is_number(micro) && pre_release_fits
 }
 
@@ -76,14 +87,19 @@ mod tests {
         for version in ["3.13.5", "3.15.0rc2", "3.14.0a7", "3.13.5+", "3.9.22"] {
             assert!(is_version(version), "{version}");
         }
-        for other in ["3.13", "3.13.", "3.13.5-x", "3.13.5rc", "2.7.18", "3.13.0c1", "3..1"] {
+        for other in [
+            "3.13", "3.13.", "3.13.5-x", "3.13.5rc", "2.7.18", "3.13.0c1", "3..1",
+        ] {
             assert!(!is_version(other), "{other}");
         }
     }
 
     #[test]
     fn a_name_tells_the_minor_version() {
-        assert_eq!(minor_in_name("libpython3.13.so.1.0").as_deref(), Some("3.13"));
+        assert_eq!(
+            minor_in_name("libpython3.13.so.1.0").as_deref(),
+            Some("3.13")
+        );
         assert_eq!(minor_in_name("python3.9").as_deref(), Some("3.9"));
         assert_eq!(minor_in_name("python3"), None);
         assert_eq!(minor_in_name("uwsgi"), None);

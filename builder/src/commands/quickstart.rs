@@ -69,13 +69,22 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         fs_err::write(folder.path().join(name), text)?;
     }
     for scenario in &SCENARIOS {
-        terminal::step("Recording", &format!("{} ({} s)", scenario.program, arguments.seconds));
+        terminal::step(
+            "Recording",
+            &format!("{} ({} s)", scenario.program, arguments.seconds),
+        );
         let trace = record_scenario(&prefix, folder.path(), scenario, arguments.seconds)?;
         terminal::result(&format!("\n== {}: {}\n", scenario.title, scenario.program))?;
         show(&trace)?;
     }
     terminal::step("Next", "record a program of your own with it:");
-    terminal::step("", &format!("gilbuild record -- {}/bin/python3 PROGRAM", prefix.display()));
+    terminal::step(
+        "",
+        &format!(
+            "gilbuild record -- {}/bin/python3 PROGRAM",
+            prefix.display()
+        ),
+    );
     Ok(())
 }
 
@@ -83,7 +92,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
 fn interpreter(wanted: Option<&str>) -> Result<PathBuf, CommandError> {
     let wanted: Vec<String> = match wanted {
         Some(wanted) => vec![wanted.to_owned()],
-        None => patching::supported().iter().rev().map(ToString::to_string).collect(),
+        None => patching::supported()
+            .iter()
+            .rev()
+            .map(ToString::to_string)
+            .collect(),
     };
     let mut reasons = Vec::new();
     for wanted in &wanted {

@@ -7,6 +7,8 @@ use gil_probes::catalogue::CONTRACT_VERSION;
 use gil_probes::check::{Outcome, check};
 use gil_probes::elf::{self, Image};
 
+use super::record;
+use crate::build::firing::{self, FireError, Fired};
 use crate::build::verification;
 use crate::error::{CommandError, Exit};
 use crate::terminal;
@@ -19,8 +21,11 @@ pub struct Arguments {
     /// A prefix, an ELF file (python or libpython), or the id of a running process
     #[arg(value_name = "PREFIX|ELF|PID")]
     target: String,
-    /// Print JSON
+    /// Also run a small program on it with a tracer attached, and demand that each marker fires (a prefix; needs root)
     #[arg(long)]
+    fire: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "fire")]
     json: bool,
 }
 
@@ -39,17 +44,48 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     } else {
         print(&path, &image, &outcome)?;
     }
-    if outcome.faults.is_empty() {
-        return Ok(());
+    if !outcome.faults.is_empty() {
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!(
+                "{}: {}; `gilbuild build 3.13` builds an interpreter whose markers keep the contract",
+                path.display(),
+                verification::faults(&outcome)
+            ),
+        ));
     }
-    Err(CommandError::new(
-        Exit::Failed,
-        format!(
-            "{}: {}; build an interpreter with markers by `gilbuild build 3.13`",
-            path.display(),
-            verification::faults(&outcome)
-        ),
-    ))
+    if arguments.fire {
+        let fired = fire(Path::new(&arguments.target))?;
+        terminal::result(&format!("\nfired: {fired}"))?;
+    }
+    Ok(())
+}
+
+/// Fires the markers of a prefix or a program.
+fn fire(target: &Path) -> Result<Fired, CommandError> {
+    let python = if target.is_dir() {
+        target.join("bin/python3")
+    } else {
+        target.to_owned()
+    };
+    if !python.is_file() || is_library(&python) {
+        return Err(CommandError::new(
+            Exit::Usage,
+            format!(
+                "--fire starts a program: name a prefix or its bin/python3, not {}",
+                target.display()
+            ),
+        ));
+    }
+    firing::fire(&python).map_err(|error| match error {
+        FireError::Record(error) => record::failure(&error),
+        error => CommandError::because(Exit::Failed, &error),
+    })
+}
+
+fn is_library(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().contains(".so"))
 }
 
 /// The file that holds the interpreter's code.
@@ -62,10 +98,15 @@ fn locate(target: &str) -> Result<PathBuf, CommandError> {
     if path.exists() {
         return Ok(path.to_owned());
     }
-    Err(CommandError::new(
-        Exit::Failed,
-        format!("{target} is no prefix, no file and no process: name one of them"),
-    ))
+    let Ok(pid) = target.parse() else {
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!("{target} is no prefix, no file and no process id: name one of them"),
+        ));
+    };
+    gil_record::interpreter_of(pid)
+        .map(|interpreter| interpreter.reachable)
+        .map_err(|error| record::failure(&error))
 }
 
 fn print(path: &Path, image: &Image, outcome: &Outcome) -> std::io::Result<()> {

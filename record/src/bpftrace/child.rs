@@ -63,13 +63,22 @@ impl Child {
         }
         let mut process = command.spawn()?;
         let (sender, begun) = mpsc::channel();
-        let reader = process.stdout.take().map(|stdout| thread::spawn(move || read_lines(stdout, lines, &sender)));
+        let reader = process
+            .stdout
+            .take()
+            .map(|stdout| thread::spawn(move || read_lines(stdout, lines, &sender)));
         let messages = Arc::new(Mutex::new(String::new()));
         let message_reader = process.stderr.take().map(|stderr| {
             let messages = Arc::clone(&messages);
             thread::spawn(move || read_messages(stderr, &messages))
         });
-        Ok(Self { process, begun, reader, messages, message_reader })
+        Ok(Self {
+            process,
+            begun,
+            reader,
+            messages,
+            message_reader,
+        })
     }
 
     /// Waits up to `time` for the line by which the script says that it has begun.
@@ -87,7 +96,8 @@ impl Child {
 
     /// Whether bpftrace has ended, or what it prints can no longer be written.
     pub(super) fn has_ended(&mut self) -> bool {
-        self.reader.as_ref().is_none_or(JoinHandle::is_finished) || !matches!(self.process.try_wait(), Ok(None))
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+            || !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// What bpftrace says went wrong, in one line. Call it when bpftrace has ended or is to be given up.
@@ -102,30 +112,45 @@ impl Child {
 
     /// The error that ended the reader, if it was that its output could not be written.
     pub(super) fn write_error(&mut self) -> Result<(), RecordError> {
-        match self.reader.take_if(|reader| reader.is_finished()).map(JoinHandle::join) {
+        match self
+            .reader
+            .take_if(|reader| reader.is_finished())
+            .map(JoinHandle::join)
+        {
             Some(Ok((_, Err(source)))) => Err(RecordError::Write { source }),
             _ => Ok(()),
         }
     }
 
     /// Stops bpftrace, lets it print what it still has, and completes the output.
-    pub(super) fn finish(mut self, reason: StopReason, timeout: Duration) -> Result<Finished, RecordError> {
+    pub(super) fn finish(
+        mut self,
+        reason: StopReason,
+        timeout: Duration,
+    ) -> Result<Finished, RecordError> {
         self.signal(Signal::INT);
         if !self.wait(timeout) {
             self.signal(Signal::KILL);
         }
         let joined = self.reader.take().map(JoinHandle::join);
         let Some(Ok((lines, written))) = joined else {
-            return Err(RecordError::Bpftrace { source: io::Error::other("what it printed was not read to the end") });
+            return Err(RecordError::Bpftrace {
+                source: io::Error::other("what it printed was not read to the end"),
+            });
         };
         written.map_err(|source| RecordError::Write { source })?;
-        lines.end(reason).map_err(|source| RecordError::Write { source })
+        lines
+            .end(reason)
+            .map_err(|source| RecordError::Write { source })
     }
 
     fn signal(&mut self, signal: Signal) {
         // Not reaped yet, so that the number is still its own.
         if matches!(self.process.try_wait(), Ok(None)) {
-            if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            if let Some(pid) = i32::try_from(self.process.id())
+                .ok()
+                .and_then(Pid::from_raw)
+            {
                 let _ = kill_process(pid, signal);
             }
         }
@@ -154,13 +179,21 @@ impl Drop for Child {
     }
 }
 
-fn read_lines(stdout: ChildStdout, mut lines: Box<dyn Lines>, begun: &Sender<()>) -> (Box<dyn Lines>, io::Result<()>) {
+fn read_lines(
+    stdout: ChildStdout,
+    mut lines: Box<dyn Lines>,
+    begun: &Sender<()>,
+) -> (Box<dyn Lines>, io::Result<()>) {
     let mut reader = BufReader::with_capacity(256 * 1024, stdout);
     let result = copy_lines(&mut reader, lines.as_mut(), begun);
     (lines, result)
 }
 
-fn copy_lines(reader: &mut BufReader<ChildStdout>, lines: &mut dyn Lines, begun: &Sender<()>) -> io::Result<()> {
+fn copy_lines(
+    reader: &mut BufReader<ChildStdout>,
+    lines: &mut dyn Lines,
+    begun: &Sender<()>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -191,6 +224,10 @@ fn read_messages(mut stderr: ChildStderr, messages: &Mutex<String>) {
 fn pages_per_processor() -> usize {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let pages = EVENT_BUFFERS / 4096 / processors;
-    let power = if pages.is_power_of_two() { pages } else { pages.next_power_of_two() / 2 };
+    let power = if pages.is_power_of_two() {
+        pages
+    } else {
+        pages.next_power_of_two() / 2
+    };
     power.clamp(*PAGES.start(), *PAGES.end())
 }

@@ -1,16 +1,25 @@
 //! bpftrace's own error messages, shortened to what helps.
 
 /// Parts of lines that bpftrace prints without harm, on machines on which everything works.
-const HARMLESS: [&str; 4] =
-    ["couldn't set RLIMIT_MEMLOCK", "/sys/kernel/tracing/", "failed to detach probe", "Addrspace mismatch"];
+const HARMLESS: [&str; 4] = [
+    "couldn't set RLIMIT_MEMLOCK",
+    "/sys/kernel/tracing/",
+    "failed to detach probe",
+    "Addrspace mismatch",
+];
 /// No more lines than this make one message.
 const MOST_LINES: usize = 3;
 
 /// The lines that say what went wrong, joined into one line.
 pub(super) fn shorten(stderr: &str) -> String {
-    let telling = |line: &&str| !line.is_empty() && !HARMLESS.iter().any(|part| line.contains(part));
+    let telling =
+        |line: &&str| !line.is_empty() && !HARMLESS.iter().any(|part| line.contains(part));
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(telling).collect();
-    let errors: Vec<&str> = lines.iter().copied().filter(|line| line.contains("ERROR") || line.contains("rror:")).collect();
+    let errors: Vec<&str> = lines
+        .iter()
+        .copied()
+        .filter(|line| line.contains("ERROR") || line.contains("rror:"))
+        .collect();
     let chosen = if errors.is_empty() { lines } else { errors };
     if chosen.is_empty() {
         return "it gave no reason".to_owned();
@@ -18,7 +27,10 @@ pub(super) fn shorten(stderr: &str) -> String {
     let shown: Vec<&str> = chosen
         .iter()
         .take(MOST_LINES)
-        .map(|line| line.split_once("ERROR: ").map_or(*line, |(_, message)| message))
+        .map(|line| {
+            line.split_once("ERROR: ")
+                .map_or(*line, |(_, message)| message)
+        })
         .collect();
     shown.join("; ")
 }

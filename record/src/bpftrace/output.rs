@@ -37,7 +37,12 @@ pub(super) struct EventLines {
 
 impl EventLines {
     pub(super) fn new(file: TraceFile, header: Header, counts: Arc<Counts>) -> Self {
-        Self { file, header, counts, ahead_ns: None }
+        Self {
+            file,
+            header,
+            counts,
+            ahead_ns: None,
+        }
     }
 
     fn begin(&mut self, line: &[u8]) -> io::Result<()> {
@@ -55,7 +60,10 @@ impl EventLines {
         if ahead_ns == 0 {
             self.file.line(&[time, b" ", rest].concat())
         } else {
-            let time: u64 = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()).unwrap_or(0);
+            let time: u64 = std::str::from_utf8(time)
+                .ok()
+                .and_then(|time| time.parse().ok())
+                .unwrap_or(0);
             let time = time.saturating_sub(ahead_ns).to_string();
             self.file.line(&[time.as_bytes(), b" ", rest].concat())
         }
@@ -72,14 +80,18 @@ impl Lines for EventLines {
             return Ok(is_header);
         };
         // A line cut off, by bpftrace's end or a name with a newline in it, is no event.
-        let Some(text) = line.strip_suffix(b"\n") else { return Ok(false) };
+        let Some(text) = line.strip_suffix(b"\n") else {
+            return Ok(false);
+        };
         if let Some(lost) = lost(text) {
             self.counts.lost.fetch_add(lost, Ordering::Relaxed);
             self.file.line(line)?;
             return Ok(false);
         }
         let mut fields = line.splitn(2, |&byte| byte == b' ');
-        let (Some(time), Some(rest)) = (fields.next(), fields.next()) else { return Ok(false) };
+        let (Some(time), Some(rest)) = (fields.next(), fields.next()) else {
+            return Ok(false);
+        };
         if time.is_empty() || !time.iter().all(u8::is_ascii_digit) {
             return Ok(false);
         }
@@ -119,13 +131,19 @@ fn ahead_of_monotonic(stamp_ns: u64, monotonic_ns: u64, boot_ns: u64) -> u64 {
 
 fn start_ns(header: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(header).ok()?;
-    text.split_ascii_whitespace().find_map(|pair| pair.strip_prefix("start_ns="))?.parse().ok()
+    text.split_ascii_whitespace()
+        .find_map(|pair| pair.strip_prefix("start_ns="))?
+        .parse()
+        .ok()
 }
 
 /// bpftrace's `Lost 12 events`.
 fn lost(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
-    text.strip_prefix("Lost ")?.strip_suffix(" events")?.parse().ok()
+    text.strip_prefix("Lost ")?
+        .strip_suffix(" events")?
+        .parse()
+        .ok()
 }
 
 /// A summary, for a person.
@@ -166,8 +184,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.trace");
         let counts = Arc::new(Counts::default());
-        let header = Header { pid: 7, python: Some("3.13.5".to_owned()), command: None };
-        let mut sink = EventLines::new(TraceFile::create(&path, false).unwrap(), header, Arc::clone(&counts));
+        let header = Header {
+            pid: 7,
+            python: Some("3.13.5".to_owned()),
+            command: None,
+        };
+        let mut sink = EventLines::new(
+            TraceFile::create(&path, false).unwrap(),
+            header,
+            Arc::clone(&counts),
+        );
         for line in lines {
             sink.line(line.as_bytes()).unwrap();
         }
@@ -190,8 +216,18 @@ mod tests {
             "400 drop 9 7ff",
         ]);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("# gil-trace 1 clock=monotonic pid=7 python=3.13.5 start="), "{text}");
-        assert_eq!(&lines[1..4], ["100 thread 9 7 9 1234 worker 1", "100 drop 9 7fff 0 50 0", "Lost 12 events"]);
+        assert!(
+            lines[0].starts_with("# gil-trace 1 clock=monotonic pid=7 python=3.13.5 start="),
+            "{text}"
+        );
+        assert_eq!(
+            &lines[1..4],
+            [
+                "100 thread 9 7 9 1234 worker 1",
+                "100 drop 9 7fff 0 50 0",
+                "Lost 12 events"
+            ]
+        );
         assert!(lines[4].ends_with(" end exit"), "{text}");
         assert_eq!((lines.len(), events, lost), (5, 1, 12));
     }
@@ -199,8 +235,14 @@ mod tests {
     #[test]
     fn time_stamps_of_the_other_clock_are_recognised() {
         let (monotonic, boot) = (1_000_000_000_000, 5_000_000_000_000);
-        assert_eq!(ahead_of_monotonic(boot - 3_000_000, monotonic, boot), 4_000_000_000_000);
-        assert_eq!(ahead_of_monotonic(monotonic - 3_000_000, monotonic, boot), 0);
+        assert_eq!(
+            ahead_of_monotonic(boot - 3_000_000, monotonic, boot),
+            4_000_000_000_000
+        );
+        assert_eq!(
+            ahead_of_monotonic(monotonic - 3_000_000, monotonic, boot),
+            0
+        );
         assert_eq!(ahead_of_monotonic(monotonic, monotonic, monotonic + 40), 0);
     }
 }

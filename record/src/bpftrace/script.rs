@@ -39,7 +39,10 @@ impl Script {
         };
         let path = folder.path().join("script.bt");
         fs::write(&path, render(mode, &file))?;
-        Ok(Self { _folder: folder, path })
+        Ok(Self {
+            _folder: folder,
+            path,
+        })
     }
 }
 
@@ -57,14 +60,24 @@ mod tests {
 
     #[test]
     fn every_marker_of_a_script_is_pointed_at_the_file() {
-        let events = render(Mode::Events, Path::new("/proc/7/root/usr/lib/libpython3.13.so.1.0"));
+        let events = render(
+            Mode::Events,
+            Path::new("/proc/7/root/usr/lib/libpython3.13.so.1.0"),
+        );
         for marker in gil_probes::catalogue::MARKERS {
-            let probe = format!("usdt:/proc/7/root/usr/lib/libpython3.13.so.1.0:python:{}\n", marker.name);
+            let probe = format!(
+                "usdt:/proc/7/root/usr/lib/libpython3.13.so.1.0:python:{}\n",
+                marker.name
+            );
             assert!(events.contains(&probe), "{probe}");
         }
         assert!(!events.contains(ANY_FILE));
         let summary = render(Mode::Summary, Path::new("/x"));
-        assert_eq!(summary.matches("usdt:/x:python:").count(), 1, "the summary attaches to one marker");
+        assert_eq!(
+            summary.matches("usdt:/x:python:").count(),
+            1,
+            "the summary attaches to one marker"
+        );
     }
 
     #[test]
@@ -73,6 +86,9 @@ mod tests {
         let text = fs::read_to_string(&script.path).unwrap();
         assert!(!text.contains("/opt/my"), "{text}");
         let link = script.path.with_file_name("python");
-        assert_eq!(fs::read_link(link).unwrap(), Path::new("/opt/my python: 3/lib"));
+        assert_eq!(
+            fs::read_link(link).unwrap(),
+            Path::new("/opt/my python: 3/lib")
+        );
     }
 }

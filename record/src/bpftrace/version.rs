@@ -15,10 +15,15 @@ const OLDEST_NAME: &str = "0.17";
 ///
 /// [`RecordError::BpftraceMissing`], [`RecordError::BpftraceUnusable`], [`RecordError::BpftraceTooOld`].
 pub(super) fn check() -> Result<(), RecordError> {
-    let output = Command::new(super::child::PROGRAM).arg("--version").stdin(Stdio::null()).output();
+    let output = Command::new(super::child::PROGRAM)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => RecordError::BpftraceMissing,
-        _ => RecordError::BpftraceUnusable { reason: error.to_string() },
+        _ => RecordError::BpftraceUnusable {
+            reason: error.to_string(),
+        },
     })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = parse(&text).ok_or_else(|| RecordError::BpftraceUnusable {
@@ -26,7 +31,10 @@ pub(super) fn check() -> Result<(), RecordError> {
     })?;
     if version < OLDEST {
         let found = format!("{}.{}", version.0, version.1);
-        return Err(RecordError::BpftraceTooOld { found, needed: OLDEST_NAME });
+        return Err(RecordError::BpftraceTooOld {
+            found,
+            needed: OLDEST_NAME,
+        });
     }
     Ok(())
 }

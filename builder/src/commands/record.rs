@@ -1,0 +1,209 @@
+//! `gilbuild record`: attaches to a running process, or to a command, and writes down what its threads do with the GIL.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use gil_record::{
+    Finished, Interpreter, Mode, Observer, Options, RecordError, Recording, StopFlag, StopReason,
+    Target,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::error::{CommandError, Exit};
+use crate::terminal;
+
+/// Record what the threads of a process do with the GIL
+///
+/// Writes a trace for `gilbuild report` and prints its path. Stops when the time is up, at Ctrl-C, or when the process ends;
+/// the process itself goes on undisturbed. A command that was started for it is ended with the recording.
+/// Needs root and bpftrace.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The process to record
+    #[arg(
+        long,
+        value_name = "PID",
+        required_unless_present = "command",
+        conflicts_with = "command"
+    )]
+    pid: Option<u32>,
+    /// Stop after this long: 30s, 2m, 500ms
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// What attaches to the process
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    backend: Backend,
+    /// What to write down
+    #[arg(long, value_enum, default_value_t = ModeName::Events)]
+    mode: ModeName,
+    /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.trace]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite the output file if it exists
+    #[arg(long)]
+    force: bool,
+    /// The command to start and record, with its arguments; its output goes to stderr
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// What attaches to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// The best one that this machine has
+    Auto,
+    /// bpftrace with the bundled scripts
+    Bpftrace,
+}
+
+/// What to write down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    /// Every event, for `gilbuild report`
+    Events,
+    /// Totals per thread, counted in the kernel: cheaper, a text to read, no trace
+    Summary,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the process cannot be found or attached to, or the trace cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    let stop = StopFlag::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.shared())?;
+    }
+    let target = match arguments.pid {
+        Some(pid) => Target::Process(pid),
+        None => Target::Command(arguments.command.clone()),
+    };
+    let options = Options {
+        mode: match arguments.mode {
+            ModeName::Events => Mode::Events,
+            ModeName::Summary => Mode::Summary,
+        },
+        duration: arguments.duration,
+        output: arguments.output.clone(),
+        force: arguments.force,
+        stop,
+    };
+    // Both are the same as long as there is one.
+    let (Backend::Auto | Backend::Bpftrace) = arguments.backend;
+    let mut told = Told {
+        duration: arguments.duration,
+    };
+    let recording =
+        gil_record::record(&target, &options, &mut told).map_err(|error| failure(&error))?;
+    tell(&recording);
+    deliver(&recording.finished, arguments)
+}
+
+/// Says on stderr how the recording went.
+fn tell(recording: &Recording) {
+    if let Some(status) = recording.command_status {
+        terminal::step("Ended", &format!("the command: {status}"));
+    }
+    if recording.reason == StopReason::Tracer {
+        terminal::warning("bpftrace ended by itself: the recording is shorter than asked for");
+    }
+    if recording.lost > 0 {
+        terminal::warning(&format!(
+            "{} events were lost on the way: the trace says so, and its figures are not exact",
+            recording.lost
+        ));
+    }
+    if let Finished::Trace(_) = recording.finished {
+        let seconds = recording.duration.as_secs_f64();
+        terminal::step(
+            "Recorded",
+            &format!("{} events in {seconds:.1} s", recording.events),
+        );
+        if recording.events == 0 {
+            terminal::warning(
+                "no thread took or dropped the GIL meanwhile: all of them slept, or one kept it throughout",
+            );
+        }
+    }
+}
+
+/// The path of the trace, or the summary, to stdout.
+fn deliver(finished: &Finished, arguments: &Arguments) -> Result<(), CommandError> {
+    match (finished, &arguments.output) {
+        (Finished::Trace(path), _) => terminal::result(&path.display().to_string())?,
+        (Finished::Summary(text), None) => terminal::result(text.trim_end())?,
+        (Finished::Summary(text), Some(path)) => {
+            write_summary(path, text, arguments.force)?;
+            terminal::result(&path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_summary(path: &std::path::Path, text: &str, force: bool) -> Result<(), CommandError> {
+    let mut options = fs_err::OpenOptions::new();
+    options
+        .write(true)
+        .create_new(!force)
+        .create(true)
+        .truncate(force);
+    let mut file = options.open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => failure(&RecordError::Exists {
+            path: path.to_owned(),
+        }),
+        _ => error.into(),
+    })?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+pub(super) fn failure(error: &RecordError) -> CommandError {
+    let exit = if error.is_about_this_machine() {
+        Exit::NotThisMachine
+    } else {
+        Exit::Failed
+    };
+    CommandError::because(exit, error)
+}
+
+/// Tells the user what a recording does, as it does it.
+struct Told {
+    duration: Option<Duration>,
+}
+
+impl Observer for Told {
+    fn started(&mut self, pid: u32) {
+        terminal::step("Started", &format!("the command as process {pid}"));
+    }
+
+    fn attached(&mut self, interpreter: &Interpreter) {
+        let python = interpreter
+            .version
+            .as_deref()
+            .unwrap_or("of unknown version");
+        let until = match self.duration {
+            Some(duration) => format!("for {}", humantime::format_duration(duration)),
+            None => "until it ends; stop with Ctrl-C".to_owned(),
+        };
+        terminal::step(
+            "Recording",
+            &format!(
+                "process {}, Python {python} ({}), {until}",
+                interpreter.pid,
+                interpreter.file.display()
+            ),
+        );
+    }
+
+    fn stopping(&mut self, reason: StopReason) {
+        let why = match reason {
+            StopReason::Duration => return,
+            StopReason::Exit => "the process has ended",
+            StopReason::Signal => "asked to",
+            StopReason::Tracer => "bpftrace has ended",
+        };
+        terminal::step("Stopping", why);
+    }
+}
