@@ -98,3 +98,19 @@ pub fn workload(name: &str) -> PathBuf {
         .join("workloads")
         .join(name)
 }
+
+/// The series of a prefix that `tests/run` has built: `3.13`.
+#[must_use]
+pub fn series(prefix: &Path) -> String {
+    let name = prefix.file_name().unwrap_or_default().to_string_lossy();
+    let version = name.trim_start_matches("cpython-");
+    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// All that a program said, its stdout first.
+#[must_use]
+pub fn text(output: &Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    format!("{stdout}{stderr}")
+}

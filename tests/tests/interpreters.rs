@@ -1,0 +1,254 @@
+//! The interpreters that `tests/run` has built: their markers, and that they are the stock interpreter in every other way.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gil_tests::{not_run, prefix, prefixes, run, text, why_no_tracing};
+
+/// The prefixes with markers; says so when there are none.
+fn marked(test: &str) -> Vec<PathBuf> {
+    let marked: Vec<PathBuf> = prefixes()
+        .into_iter()
+        .filter(|prefix| !prefix.to_string_lossy().contains("-gil-none-"))
+        .collect();
+    if marked.is_empty() {
+        not_run(test, "no interpreter was built: run it by ./dev test");
+    }
+    marked
+}
+
+fn verify(arguments: &[&str], prefix: &Path) -> Output {
+    let prefix = prefix.to_str().unwrap();
+    run(&[&["verify"], arguments, &[prefix]].concat())
+}
+
+#[test]
+fn every_marker_keeps_the_contract() {
+    for prefix in marked("every_marker_keeps_the_contract") {
+        let output = verify(&["--json"], &prefix);
+        assert!(output.status.success(), "{}", text(&output));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["markers"].as_array().unwrap().len(), 4, "{json:#}");
+    }
+}
+
+#[test]
+fn every_marker_fires() {
+    if let Some(reason) = why_no_tracing() {
+        return not_run("every_marker_fires", &reason);
+    }
+    for prefix in marked("every_marker_fires") {
+        let output = verify(&["--fire"], &prefix);
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(
+            text(&output).contains("fired: gil__claim"),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn an_interpreter_without_markers_says_so() {
+    let Some(prefix) = prefix("3.13", "none") else {
+        return not_run(
+            "an_interpreter_without_markers_says_so",
+            "3.13 without markers was not built",
+        );
+    };
+    let output = verify(&[], &prefix);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output).contains("it has no GIL markers"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn the_same_inputs_are_done_at_once() {
+    let Some(prefix) = prefix("3.13", "nop") else {
+        return not_run("the_same_inputs_are_done_at_once", "3.13 was not built");
+    };
+    let home = prefix.parent().and_then(Path::parent).unwrap();
+    let output = Command::new(gil_tests::gilbuild())
+        .args(["build", "3.13"])
+        .env("GILBUILD_HOME", home)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output).contains("built before from the same inputs"),
+        "{}",
+        text(&output)
+    );
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        printed,
+        format!("{}\n", prefix.display()),
+        "the prefix, alone, on stdout"
+    );
+}
+
+#[test]
+fn a_prefix_can_be_moved() {
+    let Some(prefix) = marked("a_prefix_can_be_moved").into_iter().next() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let moved = folder.path().join("elsewhere");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([&prefix, &moved])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let program = "import sys, ssl, sqlite3, ctypes; print(sys.prefix); print(open('/proc/self/maps').read())";
+    let output = Command::new(moved.join("bin/python3"))
+        .args(["-I", "-c", program])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let said = text(&output);
+    assert_eq!(said.lines().next(), moved.to_str());
+    assert!(
+        !said.contains(prefix.to_str().unwrap()),
+        "it still uses its old place:\n{said}"
+    );
+    let pip = Command::new(moved.join("bin/pip3"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    assert!(
+        text(&pip).contains(moved.to_str().unwrap()),
+        "{}",
+        text(&pip)
+    );
+}
+
+#[test]
+fn the_markers_export_no_symbol() {
+    let (Some(with), Some(without)) = (prefix("3.13", "nop"), prefix("3.13", "none")) else {
+        return not_run(
+            "the_markers_export_no_symbol",
+            "3.13 was not built with and without markers",
+        );
+    };
+    assert_eq!(exported(&with), exported(&without));
+}
+
+fn exported(prefix: &Path) -> BTreeSet<String> {
+    let output = Command::new("nm")
+        .args(["--dynamic", "--defined-only", "--format=just-symbols"])
+        .arg(prefix.join("lib/libpython3.13.so.1.0"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let symbols: BTreeSet<String> = text(&output).lines().map(str::to_owned).collect();
+    assert!(symbols.len() > 1000);
+    symbols
+}
+
+#[test]
+fn cpythons_own_tests_pass() {
+    let mut prefixes = marked("cpythons_own_tests_pass");
+    if std::env::var("GILBUILD_TEST_ALL").as_deref() != Ok("yes") {
+        prefixes.truncate(1);
+    }
+    for prefix in prefixes {
+        let output = own_tests(&prefix);
+        if output.status.success() {
+            continue;
+        }
+        // Where this machine fails a test, the unpatched interpreter must fail the same ones.
+        let Some(stock) = gil_tests::prefix(&gil_tests::series(&prefix), "none") else {
+            panic!("{}", text(&output));
+        };
+        assert_eq!(
+            failed(&output),
+            failed(&own_tests(&stock)),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+fn own_tests(prefix: &Path) -> Output {
+    Command::new(prefix.join("bin/python3"))
+        .args(["-m", "test", "-j2", "--timeout", "600"])
+        .args([
+            "test_threading",
+            "test_gc",
+            "test_sys",
+            "test_concurrent_futures",
+        ])
+        .output()
+        .unwrap()
+}
+
+/// The names of the tests that failed, from regrtest's summary.
+fn failed(output: &Output) -> BTreeSet<String> {
+    text(output)
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("FAIL: ")
+                .or_else(|| line.strip_prefix("ERROR: "))
+        })
+        .map(|line| line.split_whitespace().next().unwrap_or(line).to_owned())
+        .collect()
+}
+
+#[test]
+fn py_spy_reads_every_interpreter() {
+    let test = "py_spy_reads_every_interpreter";
+    let prefixes = marked(test);
+    let Some(python) = prefixes.first().map(|prefix| prefix.join("bin/python3")) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let environment = folder.path().join("venv");
+    let made = Command::new(python)
+        .args(["-m", "venv"])
+        .arg(&environment)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    let installed = Command::new(environment.join("bin/pip"))
+        .args(["install", "--quiet", "py-spy"])
+        .output()
+        .unwrap();
+    if !installed.status.success() {
+        return not_run(test, "pip cannot install py-spy here");
+    }
+    for prefix in prefixes {
+        let mut program = Command::new(prefix.join("bin/python3"))
+            .args([
+                "-c",
+                "import time\ndef sleeps_for_py_spy():\n    time.sleep(60)\nsleeps_for_py_spy()",
+            ])
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        // The program needs a moment until it is where it shall be seen.
+        for _ in 0..20 {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            let dump = Command::new(environment.join("bin/py-spy"))
+                .args(["dump", "--pid", &program.id().to_string()])
+                .output()
+                .unwrap();
+            said = text(&dump);
+            if said.contains("sleeps_for_py_spy") {
+                break;
+            }
+        }
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert!(
+            said.contains("sleeps_for_py_spy"),
+            "{}: {said}",
+            prefix.display()
+        );
+    }
+}
