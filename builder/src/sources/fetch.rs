@@ -116,7 +116,7 @@ fn list(refusals: &[Refusal]) -> String {
 fn way_out(wanted: &Wanted) -> String {
     match wanted {
         Wanted::Series(_) | Wanted::Exact(_) => format!(
-            "put an archive such as Python-3.13.5.tar.xz into a folder and name the folder in {GILBUILD_SOURCE_DIR}, \
+            "put its archive (Python-X.Y.Z.tar.xz or .tgz) into a folder and name the folder in {GILBUILD_SOURCE_DIR}, \
              or name an archive or a source tree with --source PATH"
         ),
         Wanted::Archive(_) | Wanted::Folder(_) => {
