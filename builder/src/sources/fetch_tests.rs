@@ -192,6 +192,13 @@ fn a_broken_cached_file_is_removed_and_fetched_again() {
     let bytes = archive(VERSION, "x");
     fixture.know(VERSION, &bytes);
     let cached = fixture.write("cache/Python-3.12.5.tgz", b"broken");
+    let message = fixture.refused("3.12.5", SourceChoice::Auto);
+    assert!(
+        message.contains("wrong SHA-256 and was removed"),
+        "{message}"
+    );
+    assert!(!cached.exists());
+    fixture.write("cache/Python-3.12.5.tgz", b"broken");
     fixture.serve(bytes.clone());
     let source = fixture.fetch("3.12.5", SourceChoice::Auto, None).unwrap();
     assert_eq!(source.provider, ProviderName::PythonOrg);
