@@ -23,6 +23,7 @@ mod copy;
 mod debian;
 mod download;
 mod extract;
+mod extract_error;
 mod fetch;
 mod links;
 mod local;
@@ -41,7 +42,8 @@ mod version;
 pub use archive::ArchiveError;
 pub use archive_name::{ArchiveName, Packing};
 pub use copy::CopyError;
-pub use extract::{ExtractError, Hostile, Limits};
+pub use extract::Limits;
+pub use extract_error::{ExtractError, Hostile};
 pub use fetch::{
     FetchError, FetchOptions, Places, SourceChoice, SourceChoiceError, fetch, fetch_from,
 };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 
 use super::archive_name::ArchiveName;
-use super::progress::Progress;
+use super::progress::{Progress, Silent};
 use super::provider::{Job, Provider, ProviderName};
 use super::sha256::Sha256;
 use super::source::{Checked, Material, Source};
@@ -67,14 +67,18 @@ impl Cache {
     }
 
     /// Waits until no other build writes what `name` stands for.
-    pub(crate) fn lock(&self, name: &str) -> io::Result<Lock> {
-        fs_err::create_dir_all(&self.folder)?;
-        let path = self.folder.join(format!(".{name}.lock"));
+    pub(crate) fn lock(&self, name: &str, progress: &mut dyn Progress) -> io::Result<Lock> {
+        let locks = self.folder.join("locks");
+        fs_err::create_dir_all(&locks)?;
+        let path = locks.join(name);
         let file = fs_err::OpenOptions::new()
             .create(true)
             .append(true)
             .open(path)?;
-        file.file().lock()?;
+        if file.file().try_lock().is_err() {
+            progress.step(&format!("waiting for another build that fetches {name}"));
+            file.file().lock()?;
+        }
         Ok(Lock { _file: file })
     }
 
@@ -100,7 +104,7 @@ impl Cache {
     }
 
     fn remove(&self, name: ArchiveName, wrong: Sha256) -> io::Result<()> {
-        let _lock = self.lock(&name.upstream())?;
+        let _lock = self.lock(&name.upstream(), &mut Silent)?;
         let path = self.path(name);
         // Another build may have replaced it while this one waited.
         if Sha256::of_file(&path)? == wrong {

@@ -24,14 +24,12 @@ const PRODUCTS: &[&str] = &[
     "config.cache",
     "config.log",
     "config.status",
-    "libpython.so",
     "Misc/python-config.sh",
     "Misc/python-embed.pc",
     "Misc/python.pc",
     "Modules/config.c",
     "Modules/ld_so_aix",
     "Modules/Setup.bootstrap",
-    "Modules/Setup.local",
     "Modules/Setup.stdlib",
     "platform",
     "Programs/_freeze_module",
@@ -177,7 +175,16 @@ fn is_left_out(path: &Path) -> bool {
         || name == "__pycache__"
         || VERSION_CONTROL.iter().any(|folder| name == *folder)
         || PRODUCTS.iter().any(|product| path == Path::new(product))
+        || is_library(path)
         || is_frozen_module(path)
+}
+
+/// `libpython3.13.so.1.0` and its like, at the root.
+fn is_library(path: &Path) -> bool {
+    path.components().count() == 1
+        && path
+            .to_str()
+            .is_some_and(|name| name.starts_with("libpython"))
 }
 
 /// Modules that make froze; the tree itself holds only a README there.
@@ -223,7 +230,7 @@ mod tests {
             "PC/pyconfig.h",
             "Python/frozen_modules/os.h",
             "Python/frozen_modules/README.txt",
-            "libpython3.12.so",
+            "libpython3.12.so.1.0",
         ] {
             fs_err::create_dir_all(from.join(path).parent().unwrap()).unwrap();
             fs_err::write(from.join(path), path).unwrap();
@@ -244,7 +251,7 @@ mod tests {
             ("Python/frozen_modules/os.h", false),
             ("Python/frozen_modules/README.txt", true),
             ("Include/patchlevel.h", true),
-            ("libpython3.12.so", false),
+            ("libpython3.12.so.1.0", false),
             ("Python/link.c", true),
         ] {
             assert_eq!(into.join(path).exists(), kept, "{path}");

@@ -46,6 +46,8 @@ enum Miss {
         version: Version,
         error: AptError,
     },
+    /// Each fitting version for its own reason, newest first.
+    Each(Vec<Miss>),
     Suite(AptError),
 }
 
@@ -65,6 +67,10 @@ impl fmt::Display for Miss {
                 )
             }
             Self::Package { version, error } => write!(formatter, "names {version}, but {error}"),
+            Self::Each(misses) => {
+                let misses: Vec<String> = misses.iter().map(ToString::to_string).collect();
+                formatter.write_str(&misses.join(", and "))
+            }
             Self::Suite(error) => write!(formatter, "{error}"),
         }
     }
@@ -118,7 +124,7 @@ impl Debian {
         progress: &mut dyn Progress,
     ) -> Result<Source, Miss> {
         progress.step(&format!("reading the index of Debian {suite}"));
-        let _lock = job.cache.lock(&format!("debian-{suite}"))?;
+        let _lock = job.cache.lock(&format!("debian-{suite}"), progress)?;
         let index = apt.update(suite, &job.cache.folder().join("debian").join(suite))?;
         let package = format!("python{series}");
         let offered = index.versions(&package)?;
@@ -131,19 +137,18 @@ impl Debian {
             .filter(|(name, _)| job.wanted.accepts(name.version))
             .collect();
         fitting.sort_by_key(|(name, _)| std::cmp::Reverse(name.version.preference()));
-        let mut missed = Miss::OtherVersions(
-            offered
-                .iter()
-                .map(|package| package.version.clone())
-                .collect(),
-        );
+        if fitting.is_empty() {
+            let versions = offered.into_iter().map(|package| package.version);
+            return Err(Miss::OtherVersions(versions.collect()));
+        }
+        let mut missed = Vec::new();
         for (name, package) in fitting {
             match Self::take(&index, name, package, job, progress) {
                 Ok(source) => return Ok(source),
-                Err(miss) => missed = miss,
+                Err(miss) => missed.push(miss),
             }
         }
-        Err(missed)
+        Err(Miss::Each(missed))
     }
 
     fn take(
@@ -165,7 +170,7 @@ impl Debian {
         };
         compare(package.sha256)?;
         let upstream = name.upstream();
-        let _lock = job.cache.lock(&upstream)?;
+        let _lock = job.cache.lock(&upstream, progress)?;
         let path = if let Some(path) = job.cache.find(name, package.sha256) {
             path
         } else {

@@ -37,17 +37,17 @@ pub(crate) struct Download<'a> {
 /// A file that was not fetched. What came in stays beside the cache's files, to be resumed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DownloadError {
-    #[error("cannot reach {url}: {source}")]
-    Unreachable { url: String, source: ureq::Error },
+    #[error("cannot reach {url}: {cause}")]
+    Unreachable { url: String, cause: String },
     #[error("{url} was not found (404)")]
     NotFound { url: String },
     #[error("{url} answered {status}")]
     Status { url: String, status: StatusCode },
-    #[error("{url} broke off after {received} bytes ({source}); run it again to resume")]
+    #[error("{url} broke off after {received} bytes ({cause}); run it again to resume")]
     BrokenOff {
         url: String,
         received: u64,
-        source: io::Error,
+        cause: io::Error,
     },
     #[error("{url} is larger than {LARGEST} bytes, which no archive of CPython is")]
     TooLarge { url: String },
@@ -95,7 +95,7 @@ impl Download<'_> {
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, DownloadError> {
         let name = self.name.upstream();
-        let _lock = cache.lock(&name)?;
+        let _lock = cache.lock(&name, progress)?;
         if let Some(path) = cache.find(self.name, self.sha256) {
             return Ok(path);
         }
@@ -158,9 +158,10 @@ impl Download<'_> {
                 .header(RANGE, format!("bytes={length}-"))
                 .header(IF_RANGE, validator);
         }
-        let response = request
-            .call()
-            .map_err(|source| DownloadError::Unreachable { url: url(), source })?;
+        let response = request.call().map_err(|error| DownloadError::Unreachable {
+            url: url(),
+            cause: cause(&error),
+        })?;
         let start = match response.status() {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => match resumed {
@@ -221,11 +222,11 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn broken_off(&self, received: u64, source: io::Error) -> DownloadError {
+    fn broken_off(&self, received: u64, cause: io::Error) -> DownloadError {
         DownloadError::BrokenOff {
             url: self.url.to_owned(),
             received,
-            source,
+            cause,
         }
     }
 }
@@ -267,6 +268,14 @@ impl Partial {
     fn remove(&self) {
         let _ = fs_err::remove_file(&self.file);
         let _ = fs_err::remove_file(&self.validator);
+    }
+}
+
+/// The system's own words where they are behind the failure.
+fn cause(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 

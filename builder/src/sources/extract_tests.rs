@@ -229,9 +229,9 @@ fn several_tops_are_refused() {
 fn a_bomb_is_refused_by_what_it_claims_and_by_what_it_holds() {
     let claims = Maker::new().entry("P/bomb", EntryType::Regular, "", b"", 1 << 32);
     assert_eq!(claims.refused(), Hostile::Bytes(LIMITS.bytes));
-    let holds = Maker::new().file("P/bomb", &[0; 200_000]);
+    let holds = Maker::new().file("P/bomb", &vec![0; 200_000]);
     assert_eq!(holds.refused(), Hostile::Bytes(LIMITS.bytes));
-    let mut copies = Maker::new().file("P/0", &[1; 40_000]);
+    let mut copies = Maker::new().file("P/0", &vec![1; 40_000]);
     for index in 1..4 {
         copies = copies.link(&format!("P/{index}"), EntryType::Link, "P/0");
     }

@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::debian::Debian;
 use super::local::Local;
 use super::progress::Progress;
-use super::provider::{self, Job, ProviderName, Refusal};
+use super::provider::{self, Job, Provider, ProviderName, Refusal};
 use super::python_org::PythonOrg;
 use super::request::{self, Request, UnsupportedError, Wanted};
 use super::sha256::Sha256;
@@ -116,7 +116,7 @@ fn list(refusals: &[Refusal]) -> String {
 fn way_out(wanted: &Wanted) -> String {
     match wanted {
         Wanted::Series(_) | Wanted::Exact(_) => format!(
-            "put an archive such as Python-3.13.5.tar.xz into a folder and name the folder in {GILBUILD_SOURCE_DIR}, \
+            "put its archive (Python-X.Y.Z.tar.xz or .tgz) into a folder and name the folder in {GILBUILD_SOURCE_DIR}, \
              or name an archive or a source tree with --source PATH"
         ),
         Wanted::Archive(_) | Wanted::Folder(_) => {
@@ -172,40 +172,42 @@ pub fn fetch_from(
     options: &FetchOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Source, FetchError> {
-    ask_in_turn(places, &Table::bundled()?, request, options, progress)
+    let job = Job {
+        wanted: &request.wanted,
+        given: options.sha256,
+        table: &Table::bundled()?,
+        cache: &Cache::new(places.cache.clone()),
+    };
+    ask_in_turn(&providers(places, options), &job, options, progress)
 }
 
-fn ask_in_turn(
-    places: &Places,
-    table: &Table,
-    request: &Request,
-    options: &FetchOptions<'_>,
-    progress: &mut dyn Progress,
-) -> Result<Source, FetchError> {
-    check_sum(request, options, table)?;
+fn providers(places: &Places, options: &FetchOptions<'_>) -> Vec<Box<dyn Provider>> {
     let path = match &options.source {
         SourceChoice::Path(path) => Some(path.clone()),
         SourceChoice::Auto | SourceChoice::PythonOrg | SourceChoice::Debian => None,
     };
-    let providers = provider::all(
+    provider::all(
         Local::new(path, places.source_folders.as_deref()),
         PythonOrg::new(places.python_org.as_deref()),
         Debian,
-    );
-    let job = Job {
-        wanted: &request.wanted,
-        given: options.sha256,
-        table,
-        cache: &Cache::new(places.cache.clone()),
-    };
+    )
+}
+
+fn ask_in_turn(
+    providers: &[Box<dyn Provider>],
+    job: &Job<'_>,
+    options: &FetchOptions<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Source, FetchError> {
+    check_sum(job, options)?;
     let mut refusals = Vec::new();
     for provider in providers
         .iter()
-        .filter(|provider| is_asked(provider.name(), request, options))
+        .filter(|provider| is_asked(provider.name(), job.wanted, options))
     {
         let name = provider.name();
         progress.asking(name);
-        match provider.serve(&job, progress) {
+        match provider.serve(job, progress) {
             Ok(mut source) => {
                 source.refusals = refusals;
                 check_supported(&source, options)?;
@@ -222,14 +224,14 @@ fn ask_in_turn(
         }
     }
     Err(FetchError::NoneServes {
-        wanted: request.wanted.clone(),
+        wanted: job.wanted.clone(),
         refusals,
     })
 }
 
 /// A path, whether requested or chosen, is looked for on this machine only.
-fn is_asked(provider: ProviderName, request: &Request, options: &FetchOptions<'_>) -> bool {
-    if matches!(request.wanted, Wanted::Archive(_) | Wanted::Folder(_)) {
+fn is_asked(provider: ProviderName, wanted: &Wanted, options: &FetchOptions<'_>) -> bool {
+    if matches!(wanted, Wanted::Archive(_) | Wanted::Folder(_)) {
         return provider == ProviderName::Local;
     }
     match &options.source {
@@ -240,19 +242,15 @@ fn is_asked(provider: ProviderName, request: &Request, options: &FetchOptions<'_
     }
 }
 
-fn check_sum(
-    request: &Request,
-    options: &FetchOptions<'_>,
-    table: &Table,
-) -> Result<(), FetchError> {
+fn check_sum(job: &Job<'_>, options: &FetchOptions<'_>) -> Result<(), FetchError> {
     let is_path = matches!(options.source, SourceChoice::Path(_));
-    let Some(given) = options.sha256.filter(|_| !is_path) else {
+    let Some(given) = job.given.filter(|_| !is_path) else {
         return Ok(());
     };
-    match request.wanted {
+    match *job.wanted {
         Wanted::Series(series) => Err(FetchError::SumOfSeries(series)),
         Wanted::Exact(version) => {
-            let Some(release) = table.release(version) else {
+            let Some(release) = job.table.release(version) else {
                 return Ok(());
             };
             let known = [release.tar_xz, release.tgz];

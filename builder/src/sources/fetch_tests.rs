@@ -28,7 +28,6 @@ const SUPPORTED: &[Series] = &[
     },
 ];
 
-/// A series that Debian has in no suite, so that no test of the chain depends on what its suites hold.
 const VERSION: &str = "3.12.5";
 
 struct Fixture {
@@ -105,10 +104,18 @@ impl Fixture {
             sha256,
             supported: SUPPORTED,
         };
-        ask_in_turn(&self.places, &self.table, &request, &options, &mut Silent)
+        let job = Job {
+            wanted: &request.wanted,
+            given: options.sha256,
+            table: &self.table,
+            cache: &Cache::new(self.places.cache.clone()),
+        };
+        let mut providers = providers(&self.places, &options);
+        // What Debian answers depends on the machine and the network: the integration tests ask it.
+        providers.retain(|provider| provider.name() != ProviderName::Debian);
+        ask_in_turn(&providers, &job, &options, &mut Silent)
     }
 
-    /// Everything but Debian, whose answer depends on the machine.
     fn refused(&self, wanted: &str, source: SourceChoice) -> String {
         self.fetch(wanted, source, None).unwrap_err().to_string()
     }
@@ -185,6 +192,13 @@ fn a_broken_cached_file_is_removed_and_fetched_again() {
     let bytes = archive(VERSION, "x");
     fixture.know(VERSION, &bytes);
     let cached = fixture.write("cache/Python-3.12.5.tgz", b"broken");
+    let message = fixture.refused("3.12.5", SourceChoice::Auto);
+    assert!(
+        message.contains("wrong SHA-256 and was removed"),
+        "{message}"
+    );
+    assert!(!cached.exists());
+    fixture.write("cache/Python-3.12.5.tgz", b"broken");
     fixture.serve(bytes.clone());
     let source = fixture.fetch("3.12.5", SourceChoice::Auto, None).unwrap();
     assert_eq!(source.provider, ProviderName::PythonOrg);
@@ -366,9 +380,8 @@ fn when_all_refuse_each_is_listed_with_the_way_out() {
     assert!(lines[3].starts_with(
         "  python.org: cannot reach http://127.0.0.1:9/ftp/python/3.12.5/Python-3.12.5.tgz: "
     ));
-    assert!(lines[4].starts_with("  debian: "), "{message}");
     assert!(
-        lines[5].contains("GILBUILD_SOURCE_DIR") && lines[5].contains("--source PATH"),
+        lines[4].contains("GILBUILD_SOURCE_DIR") && lines[4].contains("--source PATH"),
         "{message}"
     );
 }

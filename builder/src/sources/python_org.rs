@@ -85,7 +85,7 @@ impl PythonOrg {
 }
 
 /// The archive whose sum is known, the `.tar.xz` first. A sum that the user gave belongs to the `.tar.xz`, unless the
-/// table has it for the `.tgz`.
+/// table has another for that.
 fn choose(version: Version, job: &Job<'_>) -> Option<(ArchiveName, Sha256, Checked)> {
     let known = |packing| {
         let name = ArchiveName { version, packing };
@@ -96,7 +96,11 @@ fn choose(version: Version, job: &Job<'_>) -> Option<(ArchiveName, Sha256, Check
     known(Packing::Xz)
         .or_else(|| known(Packing::Gzip))
         .or_else(|| {
-            let packing = Packing::Xz;
+            let knows_xz = job
+                .table
+                .release(version)
+                .is_some_and(|release| release.tar_xz.is_some());
+            let packing = if knows_xz { Packing::Gzip } else { Packing::Xz };
             Some((ArchiveName { version, packing }, job.given?, Checked::Given))
         })
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::copy::{self, CopyError};
-use super::extract::{self, ExtractError, Limits};
+use super::extract::{self, Limits};
+use super::extract_error::ExtractError;
 use super::patchlevel::{self, PatchlevelError};
 use super::progress::Progress;
 use super::source::{Material, Source, SourceTree};
