@@ -37,7 +37,7 @@ pub enum Found {
 /// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breadth {
-    /// The executable and files that have `python` in their name.
+    /// The executable and files that are named like Python.
     Names,
     /// If there is nothing in those: every file with code (a server that embeds Python under another name).
     Everything,
@@ -50,6 +50,17 @@ pub(crate) struct Finder {
 }
 
 impl Finder {
+    /// Whether process `pid` has mapped a file that may be an interpreter and was not read yet. Cheap.
+    pub(crate) fn has_news(&self, pid: u32) -> bool {
+        let Ok(files) = maps::mapped_files(pid) else {
+            return false;
+        };
+        let (likely, _) = likely_and_others(pid, &files);
+        likely
+            .iter()
+            .any(|file| !self.has_markers.contains_key(&file.identity))
+    }
+
     /// Looks at process `pid` once.
     ///
     /// # Errors
@@ -57,12 +68,7 @@ impl Finder {
     /// Those of reading `/proc/PID/maps`. Mapped files that cannot be read or are no ELF files count as without markers.
     pub(crate) fn look(&mut self, pid: u32, breadth: Breadth) -> io::Result<Found> {
         let files = maps::mapped_files(pid)?;
-        let executable = fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let is_python = |file: &MappedFile| file.name().contains("python");
-        let (likely, others): (Vec<_>, Vec<_>) = files
-            .iter()
-            .partition(|file| is_python(file) || executable.as_ref() == Some(&file.path));
-
+        let (likely, others) = likely_and_others(pid, &files);
         for file in &likely {
             if self.has_markers(file) {
                 return Ok(Found::Interpreter(interpreter(pid, file)));
@@ -97,6 +103,20 @@ impl Finder {
         self.has_markers.insert(file.identity.clone(), has);
         has
     }
+}
+
+/// Files that an interpreter would be in, and the rest.
+fn likely_and_others(pid: u32, files: &[MappedFile]) -> (Vec<&MappedFile>, Vec<&MappedFile>) {
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    files
+        .iter()
+        .partition(|file| is_python(file) || executable.as_ref() == Some(&file.path))
+}
+
+/// `python3.13` and `libpython3.13.so.1.0`, but not extension modules, which have `cpython-313` in their names.
+fn is_python(file: &MappedFile) -> bool {
+    let name = file.name();
+    name.starts_with("python") || name.starts_with("libpython")
 }
 
 fn interpreter(pid: u32, file: &MappedFile) -> Interpreter {

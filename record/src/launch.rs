@@ -1,8 +1,8 @@
 //! Starting a command and catching it before it has run Python code: it is stopped as soon as the interpreter is mapped, and
 //! goes on once the tracer is attached.
 //!
-//! What a trace then misses is what the interpreter did between its mapping and the stop: less than a millisecond of the
-//! dynamic linker's work or of its own start.
+//! What a trace then misses is what the interpreter did between its mapping and the stop: about a millisecond of the dynamic
+//! linker's work or of its own start.
 
 use std::ffi::OsString;
 use std::io;
@@ -90,23 +90,27 @@ impl Launched {
     ) -> Result<Interpreter, RecordError> {
         let begin = Instant::now();
         let mut finder = Finder::default();
+        let mut without_markers = None;
         loop {
-            let mut without_markers = None;
             for pid in process::family(self.pid()) {
+                if !finder.has_news(pid) {
+                    continue;
+                }
+                let Some(process) = Process::open(pid) else {
+                    continue;
+                };
+                // Reading the file takes longer than Python takes to start.
+                process.signal(Signal::STOP);
+                self.stopped = Some(process);
                 match finder.look(pid, Breadth::Names) {
-                    Ok(Found::Interpreter(interpreter)) => {
-                        if let Some(process) = Process::open(pid) {
-                            process.signal(Signal::STOP);
-                            self.stopped = Some(process);
-                            return Ok(interpreter);
-                        }
-                    }
+                    Ok(Found::Interpreter(interpreter)) => return Ok(interpreter),
                     Ok(Found::WithoutMarkers(file)) => without_markers = Some((pid, file)),
-                    // Gone meanwhile, or something else: the next look will tell.
+                    // Gone meanwhile, or something else.
                     Ok(Found::NotPython) | Err(_) => {}
                 }
+                self.go_on();
             }
-            self.check_whether_to_go_on(begin.elapsed(), without_markers, stop)?;
+            self.check_whether_to_go_on(begin.elapsed(), without_markers.as_ref(), stop)?;
             thread::sleep(if begin.elapsed() < FIRST_TICKS_FOR {
                 FIRST_TICK
             } else {
@@ -118,7 +122,7 @@ impl Launched {
     fn check_whether_to_go_on(
         &mut self,
         elapsed: Duration,
-        without_markers: Option<(u32, PathBuf)>,
+        without_markers: Option<&(u32, PathBuf)>,
         stop: &StopFlag,
     ) -> Result<(), RecordError> {
         if let Ok(Some(status)) = self.child.try_wait() {
@@ -132,7 +136,10 @@ impl Launched {
         }
         match without_markers {
             Some((pid, file)) if elapsed > WITHOUT_MARKERS_TIMEOUT => {
-                Err(RecordError::WithoutMarkers { pid, file })
+                Err(RecordError::WithoutMarkers {
+                    pid: *pid,
+                    file: file.clone(),
+                })
             }
             None if elapsed > START_TIMEOUT => Err(RecordError::NotPython {
                 pid: self.pid(),

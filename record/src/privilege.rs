@@ -71,6 +71,6 @@ mod tests {
         assert_eq!(missing(1 << CAP_SYS_ADMIN), None);
         assert_eq!(missing((1 << CAP_BPF) | (1 << CAP_PERFMON)), None);
         assert_eq!(missing(1 << CAP_BPF), Some("CAP_PERFMON"));
-        assert_eq!(missing(0x0000_00a8_0425_fb), Some("CAP_BPF"));
+        assert_eq!(missing(0xa804_25fb), Some("CAP_BPF"));
     }
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::clock;
 use crate::error::RecordError;
 use crate::stop::StopReason;
 
@@ -116,8 +115,8 @@ impl TraceFile {
     }
 
     /// Writes the line that says that the trace is whole.
-    pub(crate) fn end(mut self, reason: StopReason) -> io::Result<PathBuf> {
-        self.line(format!("{} end {}\n", clock::monotonic_ns(), reason.word()).as_bytes())?;
+    pub(crate) fn end(mut self, time_ns: u64, reason: StopReason) -> io::Result<PathBuf> {
+        self.line(format!("{time_ns} end {}\n", reason.word()).as_bytes())?;
         self.flush()?;
         Ok(std::mem::take(&mut self.path))
     }
@@ -168,10 +167,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let mut file = TraceFile::create(&path, true).unwrap();
         file.line(b"# gil-trace 1\n").unwrap();
-        file.end(StopReason::Duration).unwrap();
+        file.end(5, StopReason::Duration).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(
-            text.starts_with("# gil-trace 1\n") && text.ends_with(" end duration\n"),
+            text.starts_with("# gil-trace 1\n") && text.ends_with("\n5 end duration\n"),
             "{text}"
         );
     }

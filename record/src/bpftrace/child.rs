@@ -29,11 +29,14 @@ const MAP_ENTRIES: &str = "16384";
 const LONGEST_MESSAGES: usize = 64 * 1024;
 const TICK: Duration = Duration::from_millis(10);
 
+/// What the reader of its output hands back: where the lines went, and whether all of them could be written.
+type ReadToEnd = (Box<dyn Lines>, io::Result<()>);
+
 /// A running bpftrace.
 pub(super) struct Child {
     process: std::process::Child,
     begun: Receiver<()>,
-    reader: Option<JoinHandle<(Box<dyn Lines>, io::Result<()>)>>,
+    reader: Option<JoinHandle<ReadToEnd>>,
     messages: Arc<Mutex<String>>,
     message_reader: Option<JoinHandle<()>>,
 }
@@ -102,10 +105,10 @@ impl Child {
 
     /// What bpftrace says went wrong, in one line. Call it when bpftrace has ended or is to be given up.
     pub(super) fn messages(&mut self) -> String {
-        if self.wait(Duration::from_secs(1)) {
-            if let Some(reader) = self.message_reader.take() {
-                let _ = reader.join();
-            }
+        if self.wait(Duration::from_secs(1))
+            && let Some(reader) = self.message_reader.take()
+        {
+            let _ = reader.join();
         }
         messages::shorten(&self.messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -146,13 +149,12 @@ impl Child {
 
     fn signal(&mut self, signal: Signal) {
         // Not reaped yet, so that the number is still its own.
-        if matches!(self.process.try_wait(), Ok(None)) {
-            if let Some(pid) = i32::try_from(self.process.id())
+        if matches!(self.process.try_wait(), Ok(None))
+            && let Some(pid) = i32::try_from(self.process.id())
                 .ok()
                 .and_then(Pid::from_raw)
-            {
-                let _ = kill_process(pid, signal);
-            }
+        {
+            let _ = kill_process(pid, signal);
         }
     }
 
@@ -179,11 +181,7 @@ impl Drop for Child {
     }
 }
 
-fn read_lines(
-    stdout: ChildStdout,
-    mut lines: Box<dyn Lines>,
-    begun: &Sender<()>,
-) -> (Box<dyn Lines>, io::Result<()>) {
+fn read_lines(stdout: ChildStdout, mut lines: Box<dyn Lines>, begun: &Sender<()>) -> ReadToEnd {
     let mut reader = BufReader::with_capacity(256 * 1024, stdout);
     let result = copy_lines(&mut reader, lines.as_mut(), begun);
     (lines, result)

@@ -31,6 +31,10 @@ pub(super) struct EventLines {
     file: TraceFile,
     header: Header,
     counts: Arc<Counts>,
+    /// The latest time stamp so far.
+    latest_ns: u64,
+    /// The script said when tracing ended.
+    has_end: bool,
     /// What bpftrace's time stamps are ahead of `CLOCK_MONOTONIC`; not known before the header.
     ahead_ns: Option<u64>,
 }
@@ -41,6 +45,8 @@ impl EventLines {
             file,
             header,
             counts,
+            latest_ns: 0,
+            has_end: false,
             ahead_ns: None,
         }
     }
@@ -56,17 +62,10 @@ impl EventLines {
         self.file.flush()
     }
 
-    fn event(&mut self, time: &[u8], rest: &[u8], ahead_ns: u64) -> io::Result<()> {
-        if ahead_ns == 0 {
-            self.file.line(&[time, b" ", rest].concat())
-        } else {
-            let time: u64 = std::str::from_utf8(time)
-                .ok()
-                .and_then(|time| time.parse().ok())
-                .unwrap_or(0);
-            let time = time.saturating_sub(ahead_ns).to_string();
-            self.file.line(&[time.as_bytes(), b" ", rest].concat())
-        }
+    fn event(&mut self, time_ns: u64, rest: &[u8]) -> io::Result<()> {
+        self.latest_ns = self.latest_ns.max(time_ns);
+        self.file
+            .line(&[time_ns.to_string().as_bytes(), b" ", rest].concat())
     }
 }
 
@@ -85,24 +84,29 @@ impl Lines for EventLines {
         };
         if let Some(lost) = lost(text) {
             self.counts.lost.fetch_add(lost, Ordering::Relaxed);
-            self.file.line(line)?;
+            let cause = format!("lost {lost} bpftrace's buffer was full\n");
+            self.event(self.latest_ns, cause.as_bytes())?;
             return Ok(false);
         }
         let mut fields = line.splitn(2, |&byte| byte == b' ');
         let (Some(time), Some(rest)) = (fields.next(), fields.next()) else {
             return Ok(false);
         };
-        if time.is_empty() || !time.iter().all(u8::is_ascii_digit) {
+        let Some(time_ns) = number(time) else {
             return Ok(false);
-        }
-        let word = rest.split(|&byte| byte == b' ').next().unwrap_or_default();
-        match word {
+        };
+        let time_ns = time_ns.saturating_sub(ahead_ns);
+        match rest.split(|&byte| byte == b' ').next().unwrap_or_default() {
             b"claim" | b"acquired" | b"drop" | b"request" => {
                 self.counts.events.fetch_add(1, Ordering::Relaxed);
-                self.event(time, rest, ahead_ns)?;
+                self.event(time_ns, rest)?;
             }
-            b"thread" => self.event(time, rest, ahead_ns)?,
-            // The script's own `end`: it does not know the reason.
+            b"thread" => self.event(time_ns, rest)?,
+            // Not copied: the script does not know the reason.
+            b"end" => {
+                self.latest_ns = self.latest_ns.max(time_ns);
+                self.has_end = true;
+            }
             _ => {}
         }
         Ok(false)
@@ -113,7 +117,12 @@ impl Lines for EventLines {
     }
 
     fn end(self: Box<Self>, reason: StopReason) -> io::Result<Finished> {
-        self.file.end(reason).map(Finished::Trace)
+        let end_ns = if self.has_end {
+            self.latest_ns
+        } else {
+            clock::monotonic_ns()
+        };
+        self.file.end(end_ns, reason).map(Finished::Trace)
     }
 }
 
@@ -144,6 +153,14 @@ fn lost(text: &[u8]) -> Option<u64> {
         .strip_suffix(" events")?
         .parse()
         .ok()
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    // `parse` would take a sign.
+    if !text.first()?.is_ascii_digit() {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// A summary, for a person.
@@ -225,10 +242,10 @@ mod tests {
             [
                 "100 thread 9 7 9 1234 worker 1",
                 "100 drop 9 7fff 0 50 0",
-                "Lost 12 events"
+                "100 lost 12 bpftrace's buffer was full"
             ]
         );
-        assert!(lines[4].ends_with(" end exit"), "{text}");
+        assert_eq!(lines[4], "300 end exit");
         assert_eq!((lines.len(), events, lost), (5, 1, 12));
     }
 
