@@ -2,4 +2,5 @@
 
 pub mod build;
 pub mod list;
+pub mod report;
 pub mod verify;

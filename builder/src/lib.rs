@@ -11,4 +11,6 @@ pub mod error;
 pub mod folders;
 pub mod sources;
 mod sources_progress;
+mod output;
 pub mod terminal;
+mod trace_file;
