@@ -2,5 +2,6 @@
 
 pub mod build;
 pub mod list;
+pub mod merge;
 pub mod report;
 pub mod verify;

@@ -101,7 +101,10 @@ pub(super) fn fetch(
     shown.finish();
     terminal::step(
         "Source",
-        &format!("CPython {} from {} ({})", source.version, source.provider, source.origin),
+        &format!(
+            "CPython {} from {} ({})",
+            source.version, source.provider, source.origin
+        ),
     );
     Ok((request, source))
 }
@@ -114,7 +117,8 @@ pub(super) fn compile(
 ) -> Result<PathBuf, CommandError> {
     let start = Instant::now();
     let mut shown = Shown::default();
-    let built = pipeline::build(source, options, place, &mut shown).map_err(|error| failure(&error))?;
+    let built =
+        pipeline::build(source, options, place, &mut shown).map_err(|error| failure(&error))?;
     shown.finish();
     for module in &built.missing {
         terminal::warning(&format!(
@@ -126,7 +130,10 @@ pub(super) fn compile(
         terminal::step("Ready", "it was built before from the same inputs");
     } else {
         let seconds = start.elapsed().as_secs();
-        terminal::step("Built", &format!("in {} min {:02} s", seconds / 60, seconds % 60));
+        terminal::step(
+            "Built",
+            &format!("in {} min {:02} s", seconds / 60, seconds % 60),
+        );
     }
     Ok(built.prefix)
 }
