@@ -22,6 +22,8 @@ struct Cli {
 enum Command {
     Build(commands::build::Arguments),
     List(commands::list::Arguments),
+    Merge(commands::merge::Arguments),
+    Report(commands::report::Arguments),
     Verify(commands::verify::Arguments),
     Record(commands::record::Arguments),
     Quickstart(commands::quickstart::Arguments),
@@ -33,6 +35,8 @@ impl Command {
         match self {
             Self::Build(arguments) => commands::build::run(arguments),
             Self::List(arguments) => commands::list::run(arguments),
+            Self::Merge(arguments) => commands::merge::run(arguments),
+            Self::Report(arguments) => commands::report::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
             Self::Record(arguments) => commands::record::run(arguments),
             Self::Quickstart(arguments) => commands::quickstart::run(arguments),

@@ -5,4 +5,6 @@ pub mod list;
 pub mod quickstart;
 pub mod record;
 pub mod sources;
+pub mod merge;
+pub mod report;
 pub mod verify;

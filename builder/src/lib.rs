@@ -9,6 +9,8 @@ pub mod commands;
 pub mod environment;
 pub mod error;
 pub mod folders;
+mod output;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;
+mod trace_file;

@@ -17,7 +17,7 @@ pub struct Advice {
     pub at_most_ns: Option<u64>,
 }
 
-/// Holds this long are worth a look whatever else is going on: longer than any switch interval.
+/// Somebody who waits this long during one hold has asked for the GIL several times.
 const LONG_ENOUGH_NS: u64 = 20_000_000;
 
 /// Finds what there is to say about one GIL.
@@ -60,14 +60,25 @@ fn look_at_holder(gil: &Gil, figures: &Figures, patterns: &[Pattern]) -> Option<
         duration(made_wait_ns),
         percent(share(made_wait_ns, figures.wait_ns)),
     );
-    let longest_ns = thread.holds.max_ns();
+    // A hold is too long if somebody asked for it all the time: the switch interval would have ended any other.
+    let deaf_ns = gil
+        .longest_holds
+        .iter()
+        .filter(|hold| hold.thread == place)
+        .filter(|hold| {
+            hold.others
+                .iter()
+                .any(|&(_, part_ns)| part_ns >= LONG_ENOUGH_NS)
+        })
+        .map(|hold| hold.duration_ns)
+        .max();
     let period = patterns.iter().find_map(|pattern| match pattern {
         Pattern::Periodic {
             thread, period_ns, ..
         } if *thread == place => Some(*period_ns),
         _ => None,
     });
-    if longest_ns >= LONG_ENOUGH_NS {
+    if let Some(longest_ns) = deaf_ns {
         text.extend([format!("; its longest hold is {}", duration(longest_ns))]);
         text.extend(
             period.map(|period_ns| {

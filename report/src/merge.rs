@@ -116,24 +116,26 @@ impl Gil {
         self.switches = self.switches.saturating_add(other.switches);
         self.series.merge(&other.series);
 
-        {
-            let (list, places) = (&mut self.blame, &my_places);
-            list.iter_mut().for_each(|blame| blame.move_to(places));
+        for blame in &mut self.blame {
+            blame.move_to(&my_places);
         }
-        let mut blame = other.blame;
-        blame
-            .iter_mut()
-            .for_each(|blame| blame.move_to(&their_places));
-        self.blame.append(&mut blame);
+        for mut blame in other.blame {
+            blame.move_to(&their_places);
+            self.blame.push(blame);
+        }
         join_blame(&mut self.blame);
 
-        for (list, mut more) in [
+        for (list, more) in [
             (&mut self.longest_holds, other.longest_holds),
             (&mut self.longest_waits, other.longest_waits),
         ] {
-            list.iter_mut().for_each(|one| one.move_to(&my_places));
-            more.iter_mut().for_each(|one| one.move_to(&their_places));
-            list.append(&mut more);
+            for one in &mut *list {
+                one.move_to(&my_places);
+            }
+            for mut one in more {
+                one.move_to(&their_places);
+                list.push(one);
+            }
             order_longest(list);
         }
     }

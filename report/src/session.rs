@@ -372,8 +372,7 @@ impl SessionState {
     }
 
     /// The one hold of each GIL that can still be going on: of several, the last that began.
-    fn open_holds(&mut self) -> Vec<(u32, u64, Option<(u64, u64)>)> {
-        type OpenHold = (u32, u64, Option<(u64, u64)>);
+    fn open_holds(&mut self) -> Vec<OpenHold> {
         let mut last: Vec<Option<OpenHold>> = vec![None; self.gils.len()];
         for (index, lane) in (0..).zip(&self.lanes) {
             let Some(Open::Hold { since_ns, wait }) = lane.progress.open(true) else {
@@ -421,3 +420,6 @@ struct Ending {
     forced: bool,
     open: bool,
 }
+
+/// A lane, since when it has held the GIL, and the wait before that.
+type OpenHold = (u32, u64, Option<(u64, u64)>);

@@ -173,6 +173,8 @@ pub(crate) fn starved<'g>(
 
 fn median_wait(threads: &[&Thread]) -> Option<u64> {
     let mut all = crate::distribution::Distribution::default();
-    threads.iter().for_each(|thread| all.merge(&thread.waits));
+    for thread in threads {
+        all.merge(&thread.waits);
+    }
     (all.count() > 0).then(|| all.quantile_ns(0.5))
 }

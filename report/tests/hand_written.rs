@@ -1,5 +1,7 @@
 //! Short traces, written by hand, and what they must give.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 use gil_report::render::{TextOptions, text};
 use gil_report::summary::{Gil, Session};
 use gil_report::{AnalyseError, Options, Report, TextError, VerdictKind, analyse};
@@ -160,7 +162,11 @@ fn foreign_and_broken_files_are_refused_with_a_reason() {
     assert!(matches!(error(b""), AnalyseError::Text(TextError::Empty)));
     let foreign = error(b"\x7fELF\x02\x01\x01\0\0\0\n\0\0");
     assert!(foreign.to_string().contains("no GIL trace"), "{foreign}");
-    assert!(error(&[0xff; 300_000]).to_string().contains("no GIL trace"));
+    assert!(
+        error(&vec![0xff; 300_000])
+            .to_string()
+            .contains("no GIL trace")
+    );
     assert!(
         error(b"# gil-trace 2 clock=monotonic pid=1\n")
             .to_string()
@@ -203,10 +209,10 @@ fn names_with_escapes_stay_names() {
 
 #[test]
 fn a_hundred_thousand_threads_fit() {
-    let events: String = (0..100_000)
+    let lines: Vec<_> = (0..100_000)
         .map(|n| format!("{} drop {} a 0 50 30\n", 2000 + n * 100, n + 100))
         .collect();
-    let session = session(&events);
+    let session = session(&lines.concat());
     let gil = &session.gils[0];
     assert_eq!(gil.threads.len(), 10_001);
     let holds: u64 = gil.threads.iter().map(|thread| thread.holds.count()).sum();

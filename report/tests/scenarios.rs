@@ -1,8 +1,10 @@
 //! What a user is told about programs whose truth is known.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 mod simulation;
 
-use gil_report::summary::Thread;
+use gil_report::summary::{Losses, Thread};
 use gil_report::{Options, Pattern, Report, VerdictKind, analyse};
 use simulation::{Behaviour, MS, Markers, SECOND, Truth, io_threads, simulate, with_cpu_thread};
 
@@ -63,6 +65,8 @@ fn a_busy_thread_gives_them_one() {
         };
         assert_eq!(threads.len(), 2);
         assert!(!threads.contains(&2));
+        let first = &report.gils[0].advice[0].text;
+        assert!(first.contains("gives the GIL up when asked"), "{first}");
         assert_blame_adds_up(&report);
     }
 }
@@ -133,7 +137,7 @@ fn sums_are_those_of_the_truth() {
         Behaviour::new("d", 40 * MS, 30 * MS).stubborn(),
     ];
     let (report, truth) = run(&threads, 20, Markers::DropOnly);
-    assert_eq!(report.summary.sessions[0].losses, Default::default());
+    assert_eq!(report.summary.sessions[0].losses, Losses::default());
     for (thread, truth) in self::threads(&report).iter().zip(&truth) {
         let found = Truth {
             holds: thread.holds.count(),

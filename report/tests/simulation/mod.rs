@@ -12,7 +12,7 @@ const SWITCH_INTERVAL: u64 = 5 * MS;
 /// From a drop until the next thread has the GIL.
 const HAND_OVER: u64 = 3_000;
 const GIL: &str = "7f8a5c0012a8";
-const PID: u32 = 4711;
+const PID: usize = 4711;
 
 /// What a thread does, again and again.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ pub(crate) fn simulate(
     markers: Markers,
     output: &mut impl Write,
 ) -> io::Result<Vec<Truth>> {
-    let tid = |thread: usize| PID + 1 + u32::try_from(thread).unwrap();
+    let tid = |thread: usize| PID + 1 + thread;
     let ident = |thread: usize| 140_213_563_344_576 + thread as u64 * 8_192;
     writeln!(
         output,

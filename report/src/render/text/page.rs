@@ -78,7 +78,7 @@ impl<'o, W: Write> Page<'o, W> {
         let indent = " ".repeat(lead.width());
         let mut lead = lead;
         let mut line = String::new();
-        for word in text.split(' ') {
+        for word in words(text) {
             if !line.is_empty() && indent.len() + line.width() + 1 + word.width() > WIDTH {
                 self.line(&[(Style::Plain, lead), (style, &line)])?;
                 lead = &indent;
@@ -99,6 +99,29 @@ impl<'o, W: Write> Page<'o, W> {
             self.output.write_all(text.as_bytes())
         }
     }
+}
+
+/// Cuts a text at its spaces, but not between a number and its unit.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    const UNITS: [&str; 7] = ["%", "ns", "µs", "ms", "s", "m", "h"];
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut end = rest.find(' ').unwrap_or(rest.len());
+        while let Some(next) = rest.get(end + 1..) {
+            let unit = next.split([' ', ',', ';', ')', ':']).next().unwrap_or("");
+            if !UNITS.contains(&unit) || !rest[..end].ends_with(|last: char| last.is_ascii_digit())
+            {
+                break;
+            }
+            end += 1 + next.find(' ').unwrap_or(next.len());
+        }
+        let word = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or("");
+        Some(word)
+    })
 }
 
 /// Text padded on the right, or shortened with `…`, to so many columns.
@@ -145,6 +168,15 @@ mod tests {
         assert_eq!(left("abcdef", 4), "abc…");
         assert_eq!(left("日本語", 5), "日本…");
         assert_eq!(right("5.10 ms", 9), "  5.10 ms");
+    }
+
+    #[test]
+    fn keeps_numbers_and_units_together() {
+        let words: Vec<_> = words("held 9.6 % of 2 m 05 s, then 5.10 ms").collect();
+        assert_eq!(
+            words,
+            ["held", "9.6 %", "of", "2 m", "05 s,", "then", "5.10 ms"]
+        );
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! `gilbuild report`: reads traces or saved reports and writes the answer.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use gil_report::render::{self, Sort, TextOptions, ThreadChoice};
+use gil_report::{Options, Report, Summary, Thresholds};
+
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::trace_file;
+
+/// Say whether it is the GIL, who holds it and who waits
+///
+/// Reads traces written by `gilbuild record`, or reports saved as JSON. Several files are merged.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Traces or saved reports; `-` is stdin
+    #[arg(value_name = "TRACE", required = true)]
+    traces: Vec<PathBuf>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Where to write it; stdout if not given
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How many threads have a line of their own, or `all`
+    #[arg(long, value_name = "N|all", default_value = "10", value_parser = thread_choice)]
+    threads: ThreadChoice,
+    /// How threads are ordered
+    #[arg(long, value_enum, default_value_t = SortBy::Weight)]
+    sort: SortBy,
+    /// Below this wait ratio it is not the GIL
+    #[arg(long, value_name = "RATIO", default_value_t = Thresholds::default().quiet_wait_ratio)]
+    quiet_wait_ratio: f64,
+    /// From this utilisation on, with --crowded-wait-ratio, it is the GIL
+    #[arg(long, value_name = "SHARE", default_value_t = Thresholds::default().busy_utilisation)]
+    busy_utilisation: f64,
+    /// From this wait ratio on, with --busy-utilisation, it is the GIL
+    #[arg(long, value_name = "RATIO", default_value_t = Thresholds::default().crowded_wait_ratio)]
+    crowded_wait_ratio: f64,
+    /// From this utilisation on, one starved thread is enough
+    #[arg(long, value_name = "SHARE", default_value_t = Thresholds::default().full_utilisation)]
+    full_utilisation: f64,
+    /// A thread with a median wait of so many milliseconds is starved
+    #[arg(long, value_name = "MS", default_value_t = 4.0)]
+    starved_median_wait: f64,
+}
+
+/// The forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, in 100 columns
+    Text,
+    /// For programs; it can be read again
+    Json,
+}
+
+/// How threads are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortBy {
+    /// Time held, waited and made others wait, together
+    Weight,
+    /// Time held
+    Hold,
+    /// Time waited
+    Wait,
+    /// Time made others wait
+    Blame,
+    /// Name
+    Name,
+    /// Thread id
+    Tid,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a trace cannot be read or the answer cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    let options = arguments.options();
+    let mut output = Output::new(arguments.output.as_deref())?;
+    let mut summary = Summary::default();
+    for trace in &arguments.traces {
+        summary.merge(trace_file::summarise(trace, &options, &mut ())?);
+    }
+    let report = Report::new(summary, &options.thresholds);
+    match arguments.format {
+        Format::Text => {
+            let text = arguments.text_options(arguments.output.as_deref());
+            render::text(&report, &text, &mut output)?;
+        }
+        Format::Json => render::json(&report, &mut output)?,
+    }
+    output.finish()
+}
+
+impl Arguments {
+    fn options(&self) -> Options {
+        Options {
+            thresholds: Thresholds {
+                quiet_wait_ratio: self.quiet_wait_ratio,
+                busy_utilisation: self.busy_utilisation,
+                crowded_wait_ratio: self.crowded_wait_ratio,
+                full_utilisation: self.full_utilisation,
+                starved_median_wait_ns: milliseconds(self.starved_median_wait),
+                ..Thresholds::default()
+            },
+            ..Options::default()
+        }
+    }
+
+    fn text_options(&self, output: Option<&Path>) -> TextOptions {
+        TextOptions {
+            color: output.is_none() && colors_wanted(),
+            threads: self.threads,
+            sort: match self.sort {
+                SortBy::Weight => Sort::Weight,
+                SortBy::Hold => Sort::Hold,
+                SortBy::Wait => Sort::Wait,
+                SortBy::Blame => Sort::Blame,
+                SortBy::Name => Sort::Name,
+                SortBy::Tid => Sort::Tid,
+            },
+        }
+    }
+}
+
+/// Whether stdout is a terminal whose user has not switched colours off.
+fn colors_wanted() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+        && (io::stdout().is_terminal() || std::env::var_os("CLICOLOR_FORCE").is_some())
+}
+
+fn milliseconds(milliseconds: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast stops at zero and at the top, and so does this setting"
+    )]
+    let duration_ns = (milliseconds * 1e6) as u64;
+    duration_ns
+}
+
+fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
+    match text {
+        "all" => Ok(ThreadChoice::All),
+        number => number
+            .parse()
+            .map(ThreadChoice::Top)
+            .map_err(|_| "it is a number, or `all`".to_owned()),
+    }
+}
