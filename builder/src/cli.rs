@@ -20,26 +20,26 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Quickstart(commands::quickstart::Arguments),
     Build(commands::build::Arguments),
     List(commands::list::Arguments),
-    Merge(commands::merge::Arguments),
-    Report(commands::report::Arguments),
     Verify(commands::verify::Arguments),
     Record(commands::record::Arguments),
-    Quickstart(commands::quickstart::Arguments),
+    Report(commands::report::Arguments),
+    Merge(commands::merge::Arguments),
     Sources(commands::sources::Arguments),
 }
 
 impl Command {
     fn run(&self) -> Result<(), CommandError> {
         match self {
+            Self::Quickstart(arguments) => commands::quickstart::run(arguments),
             Self::Build(arguments) => commands::build::run(arguments),
             Self::List(arguments) => commands::list::run(arguments),
-            Self::Merge(arguments) => commands::merge::run(arguments),
-            Self::Report(arguments) => commands::report::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
             Self::Record(arguments) => commands::record::run(arguments),
-            Self::Quickstart(arguments) => commands::quickstart::run(arguments),
+            Self::Report(arguments) => commands::report::run(arguments),
+            Self::Merge(arguments) => commands::merge::run(arguments),
             Self::Sources(arguments) => commands::sources::run(arguments),
         }
     }
