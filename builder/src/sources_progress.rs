@@ -1,7 +1,7 @@
 //! Shows on the terminal how far the fetching of sources is.
 
-use crate::sources::{Progress as SourceProgress, ProviderName, Refusal};
-use crate::terminal::{self, Progress, Unit};
+use crate::sources::Progress as SourceProgress;
+use crate::terminal::{Progress, Unit};
 
 /// What is on the terminal now.
 #[derive(Default)]
@@ -19,15 +19,6 @@ impl Shown {
 }
 
 impl SourceProgress for Shown {
-    fn asking(&mut self, provider: ProviderName) {
-        let _ = provider;
-    }
-
-    fn refused(&mut self, refusal: &Refusal) {
-        self.finish();
-        terminal::step("Refused", &refusal.to_string());
-    }
-
     fn step(&mut self, description: &str) {
         self.finish();
         self.step = Some(Progress::start("Fetching", description));

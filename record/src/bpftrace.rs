@@ -5,6 +5,7 @@ mod messages;
 mod output;
 mod script;
 mod version;
+mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 use crate::bpftrace::child::Child;
 use crate::bpftrace::output::{EventLines, Lines, SummaryLines};
 use crate::bpftrace::script::Script;
+use crate::bpftrace::window::Window;
+use crate::clock;
 use crate::error::RecordError;
 use crate::privilege;
 use crate::process::Process;
@@ -42,6 +45,7 @@ impl Tracer for Bpftrace {
         let script = Script::write(plan.output.mode(), &plan.interpreter.reachable)
             .map_err(|source| RecordError::Bpftrace { source })?;
         let counts = Arc::new(Counts::default());
+        let window = Arc::new(Window::closed());
         let lines: Box<dyn Lines> = match plan.output {
             Output::Events { file, command } => {
                 let header = Header {
@@ -49,7 +53,12 @@ impl Tracer for Bpftrace {
                     python: plan.interpreter.version,
                     command,
                 };
-                Box::new(EventLines::new(file, header, Arc::clone(&counts)))
+                Box::new(EventLines::new(
+                    file,
+                    header,
+                    Arc::clone(&counts),
+                    Arc::clone(&window),
+                ))
             }
             Output::Summary => Box::new(SummaryLines::default()),
         };
@@ -59,6 +68,7 @@ impl Tracer for Bpftrace {
         Ok(Box::new(Running {
             child,
             counts,
+            window,
             _script: script,
         }))
     }
@@ -104,6 +114,7 @@ fn wait_until_attached(
 struct Running {
     child: Child,
     counts: Arc<Counts>,
+    window: Arc<Window>,
     _script: Script,
 }
 
@@ -117,6 +128,7 @@ impl Session for Running {
     }
 
     fn finish(self: Box<Self>, reason: StopReason) -> Result<Finished, RecordError> {
+        self.window.end(clock::monotonic_ns());
         self.child.finish(reason, DRAIN_TIMEOUT)
     }
 }

@@ -99,6 +99,10 @@ pub(super) fn fetch(
     let source = sources::fetch(&request, &options, &mut shown)
         .map_err(|error| CommandError::new(Exit::Failed, error.to_string()))?;
     shown.finish();
+    // Where none served, the error lists them.
+    for refusal in &source.refusals {
+        terminal::step("Refused", &refusal.to_string());
+    }
     terminal::step(
         "Source",
         &format!(

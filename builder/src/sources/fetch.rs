@@ -93,7 +93,7 @@ pub enum FetchError {
         given: Sha256,
     },
     /// Everyone who was asked refused.
-    #[error("no place has {wanted}:\n  {}\n{}", list(refusals), way_out(wanted))]
+    #[error("{}", none_serves(wanted, refusals))]
     NoneServes {
         /// What was asked for.
         wanted: Wanted,
@@ -108,9 +108,29 @@ pub enum FetchError {
     Folder(#[from] FolderError),
 }
 
-fn list(refusals: &[Refusal]) -> String {
-    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    lines.join("\n  ")
+/// One line where one place was asked, else a line each.
+fn none_serves(wanted: &Wanted, refusals: &[Refusal]) -> String {
+    match (wanted, refusals) {
+        // Why a path cannot be used already says what to do about it.
+        (Wanted::Archive(_) | Wanted::Folder(_), [only]) => only.reason.to_string(),
+        (_, [only]) => format!(
+            "{} has no {wanted}: {}; {}",
+            only.provider,
+            only.reason,
+            way_out(wanted)
+        ),
+        _ => {
+            let lines: Vec<String> = refusals
+                .iter()
+                .map(|refusal| format!("  {refusal}\n"))
+                .collect();
+            format!(
+                "no place has {wanted}:\n{}{}",
+                lines.concat(),
+                way_out(wanted)
+            )
+        }
+    }
 }
 
 fn way_out(wanted: &Wanted) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::bpftrace::window::Window;
 use crate::clock;
 use crate::stop::StopReason;
 use crate::trace::{Header, TraceFile};
@@ -31,22 +32,26 @@ pub(super) struct EventLines {
     file: TraceFile,
     header: Header,
     counts: Arc<Counts>,
+    window: Arc<Window>,
     /// The latest time stamp so far.
     latest_ns: u64,
-    /// The script said when tracing ended.
-    has_end: bool,
     /// What bpftrace's time stamps are ahead of `CLOCK_MONOTONIC`; not known before the header.
     ahead_ns: Option<u64>,
 }
 
 impl EventLines {
-    pub(super) fn new(file: TraceFile, header: Header, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(
+        file: TraceFile,
+        header: Header,
+        counts: Arc<Counts>,
+        window: Arc<Window>,
+    ) -> Self {
         Self {
             file,
             header,
             counts,
+            window,
             latest_ns: 0,
-            has_end: false,
             ahead_ns: None,
         }
     }
@@ -55,9 +60,13 @@ impl EventLines {
         let begin_ns = start_ns(line).unwrap_or_else(clock::monotonic_ns);
         let ahead_ns = ahead_of_monotonic(begin_ns, clock::monotonic_ns(), clock::boot_ns());
         self.ahead_ns = Some(ahead_ns);
-        let start_ns = begin_ns.saturating_sub(ahead_ns);
-        let ago = Duration::from_nanos(clock::monotonic_ns().saturating_sub(start_ns));
-        let header = self.header.line(&clock::wall_clock(ago), start_ns);
+        // Not the time that the script says: it begins before its other probes are attached.
+        let start_ns = clock::monotonic_ns();
+        self.window.begin(start_ns);
+        self.latest_ns = start_ns;
+        let header = self
+            .header
+            .line(&clock::wall_clock(Duration::ZERO), start_ns);
         self.file.line(header.as_bytes())?;
         self.file.flush()
     }
@@ -96,17 +105,15 @@ impl Lines for EventLines {
             return Ok(false);
         };
         let time_ns = time_ns.saturating_sub(ahead_ns);
+        let is_covered = self.window.covers(time_ns);
         match rest.split(|&byte| byte == b' ').next().unwrap_or_default() {
-            b"claim" | b"acquired" | b"drop" | b"request" => {
+            b"claim" | b"acquired" | b"drop" | b"request" if is_covered => {
                 self.counts.events.fetch_add(1, Ordering::Relaxed);
                 self.event(time_ns, rest)?;
             }
-            b"thread" => self.event(time_ns, rest)?,
-            // Not copied: the script does not know the reason.
-            b"end" => {
-                self.latest_ns = self.latest_ns.max(time_ns);
-                self.has_end = true;
-            }
+            // Who a thread is also holds for its events after the beginning.
+            b"thread" => self.event(time_ns.max(self.window.start_ns()), rest)?,
+            // Not the script's `end` either: it comes when everything is detached, and does not know the reason.
             _ => {}
         }
         Ok(false)
@@ -117,11 +124,7 @@ impl Lines for EventLines {
     }
 
     fn end(self: Box<Self>, reason: StopReason) -> io::Result<Finished> {
-        let end_ns = if self.has_end {
-            self.latest_ns
-        } else {
-            clock::monotonic_ns()
-        };
+        let end_ns = self.window.end_ns().unwrap_or(self.latest_ns);
         self.file.end(end_ns, reason).map(Finished::Trace)
     }
 }
@@ -197,10 +200,13 @@ impl Lines for SummaryLines {
 mod tests {
     use super::*;
 
+    /// What becomes of lines that a script prints. `EARLIER`, `NOW` and `LATER` stand for times before, in and after the time that
+    /// the trace covers.
     fn trace_of(lines: &[&str]) -> (String, u64, u64) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.trace");
         let counts = Arc::new(Counts::default());
+        let window = Arc::new(Window::closed());
         let header = Header {
             pid: 7,
             python: Some("3.13.5".to_owned()),
@@ -210,13 +216,26 @@ mod tests {
             TraceFile::create(&path, false).unwrap(),
             header,
             Arc::clone(&counts),
+            Arc::clone(&window),
         );
         for line in lines {
+            let now = window.start_ns();
+            let line = line
+                .replace("EARLIER", &now.wrapping_sub(9).to_string())
+                .replace("NOW", &now.wrapping_add(10).to_string())
+                .replace("LATER", &now.wrapping_add(99).to_string());
             sink.line(line.as_bytes()).unwrap();
+            window.end(window.start_ns().saturating_add(50));
         }
         Box::new(sink).end(StopReason::Exit).unwrap();
         let (events, lost) = counts.read();
-        (fs_err::read_to_string(path).unwrap(), events, lost)
+        let now = window.start_ns();
+        let text = fs_err::read_to_string(path)
+            .unwrap()
+            .replace(&(now + 10).to_string(), "NOW")
+            .replace(&(now + 50).to_string(), "END")
+            .replace(&now.to_string(), "START");
+        (text, events, lost)
     }
 
     #[test]
@@ -224,13 +243,15 @@ mod tests {
         let (text, events, lost) = trace_of(&[
             "Attaching 6 probes...\n",
             "# gil-trace 1 clock=monotonic pid=7 python=- start_ns=5\n",
-            "100 thread 9 7 9 1234 worker 1\n",
-            "100 drop 9 7fff 0 50 0\n",
+            "EARLIER thread 9 7 9 1234 worker 1\n",
+            "EARLIER claim 9 7fff\n",
+            "NOW drop 9 7fff 0 50 0\n",
             "Lost 12 events\n",
             "\n",
             "a name with a newline\n",
-            "300 end signal\n",
-            "400 drop 9 7ff",
+            "LATER claim 9 7fff\n",
+            "LATER end signal\n",
+            "NOW drop 9 7ff",
         ]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(
@@ -238,15 +259,15 @@ mod tests {
             "{text}"
         );
         assert_eq!(
-            &lines[1..4],
+            &lines[1..],
             [
-                "100 thread 9 7 9 1234 worker 1",
-                "100 drop 9 7fff 0 50 0",
-                "100 lost 12 bpftrace's buffer was full"
+                "START thread 9 7 9 1234 worker 1",
+                "NOW drop 9 7fff 0 50 0",
+                "NOW lost 12 bpftrace's buffer was full",
+                "END end exit"
             ]
         );
-        assert_eq!(lines[4], "300 end exit");
-        assert_eq!((lines.len(), events, lost), (5, 1, 12));
+        assert_eq!((events, lost), (1, 12));
     }
 
     #[test]
