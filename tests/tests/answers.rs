@@ -47,3 +47,69 @@ fn answer(test: &str, program: &str) -> Option<(Value, String)> {
 fn verdict(report: &Value) -> &str {
     report["verdict"]["line"].as_str().unwrap()
 }
+
+fn utilisation(report: &Value) -> f64 {
+    report["gils"][0]["figures"]["utilisation"]
+        .as_f64()
+        .unwrap()
+}
+
+fn thread<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let threads = report["sessions"][0]["gils"][0]["threads"]
+        .as_array()
+        .unwrap();
+    threads
+        .iter()
+        .find(|thread| thread["name"] == name)
+        .unwrap()
+}
+
+fn is_exact(report: &Value) {
+    let losses = &report["sessions"][0]["losses"];
+    assert_eq!(losses["lost"], 0, "{losses:#}");
+    assert_eq!(losses["skipped_lines"], 0, "{losses:#}");
+}
+
+#[test]
+fn two_io_threads_are_not_the_gil() {
+    let Some((report, text)) = answer("two_io_threads_are_not_the_gil", "io_only.py") else {
+        return;
+    };
+    is_exact(&report);
+    assert!(verdict(&report).contains("not the GIL"), "{text}");
+    assert!(utilisation(&report) < 0.02, "{text}");
+}
+
+#[test]
+fn with_a_cpu_bound_thread_it_is_the_gil() {
+    let Some((report, text)) = answer("with_a_cpu_bound_thread_it_is_the_gil", "io_and_cpu.py")
+    else {
+        return;
+    };
+    is_exact(&report);
+    assert!(verdict(&report).contains("it is the GIL"), "{text}");
+    assert!(verdict(&report).contains("\"cpu\""), "{text}");
+    assert!(utilisation(&report) > 0.95, "{text}");
+    for name in ["io-1", "io-2"] {
+        // Asked for when the switch interval of 5 ms is over. How long it takes then is the machine's affair.
+        let median = thread(&report, name)["waits"]["p50_ns"].as_u64().unwrap();
+        assert!(median > 4_000_000, "{name} waits {median} ns\n{text}");
+    }
+    assert!(
+        thread(&report, "cpu")["forced_drops"].as_u64() > Some(20),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_call_that_keeps_the_gil_is_found() {
+    let Some((report, text)) = answer("a_call_that_keeps_the_gil_is_found", "hog.py") else {
+        return;
+    };
+    is_exact(&report);
+    let longest = thread(&report, "metrics")["holds"]["max_ns"]
+        .as_u64()
+        .unwrap();
+    assert!(longest > 490_000_000, "{text}");
+    assert!(text.contains("metrics"), "{text}");
+}
