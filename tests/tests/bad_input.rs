@@ -230,3 +230,26 @@ fn wrong_usage_exits_with_2() {
         );
     }
 }
+
+#[test]
+fn a_patch_that_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let patch = "--- a/Python/ceval.c\n+++ b/Python/ceval.c\n@@ -1,3 +1,3 @@\n not\n-there\n+here\n at all\n";
+    fs_err::write(folder.path().join("mine.patch"), patch).unwrap();
+    let output = Command::new(gilbuild())
+        .args(["build", "3.13", "--patch", "mine.patch"])
+        .current_dir(folder.path())
+        .env("GILBUILD_HOME", folder.path().join("home"))
+        .output()
+        .unwrap();
+    if text(&output).contains("no place has") {
+        return not_run("a_patch_that_does_not_fit", "no place that this machine can reach has CPython 3.13");
+    }
+    refused(&output, 1, "the patch mine.patch does not fit", "Python/ceval.c hunk 1 (line 1)");
+    let rejected: Vec<String> = files(folder.path())
+        .into_iter()
+        .filter(|file| file.ends_with("tree/Python/ceval.c.rej"))
+        .collect();
+    assert_eq!(rejected.len(), 1, "the tree is left for a look");
+    assert!(!folder.path().join("home/pythons").exists());
+}
