@@ -17,4 +17,23 @@ fn main() {
     constants
         .write_to_file(out.join("contract.rs"))
         .unwrap_or_else(|error| panic!("cannot write the constants of {header}: {error}"));
+    compile_firing_program();
+}
+
+/// The C side of `gil-fire-c`, linked into that binary alone: elsewhere its markers would not belong.
+fn compile_firing_program() {
+    let source = "src/fire/fire.c";
+    println!("cargo::rerun-if-changed={source}");
+    let objects = cc::Build::new()
+        .file(source)
+        .include("include")
+        .std("gnu11")
+        .warnings_into_errors(true)
+        .cargo_warnings(false)
+        .compile_intermediates();
+    // rustc has the linker drop sections that nobody refers to, and with them the one that tells where the notes belong.
+    println!("cargo::rustc-link-arg-bin=gil-fire-c=-Wl,--no-gc-sections");
+    for object in objects {
+        println!("cargo::rustc-link-arg-bin=gil-fire-c={}", object.display());
+    }
 }
