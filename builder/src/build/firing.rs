@@ -56,7 +56,7 @@ pub struct Fired {
     pub drops: u64,
     /// `gil__drop` with forced = 1
     pub forced: u64,
-    /// `gil__drop` with hold_ns and wait_ns that are known
+    /// `gil__drop` with `hold_ns` and `wait_ns` that are known
     pub timed: u64,
     /// `gil__drop__request`
     pub requests: u64,
