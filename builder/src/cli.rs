@@ -27,6 +27,7 @@ enum Command {
     Record(commands::record::Arguments),
     Report(commands::report::Arguments),
     Merge(commands::merge::Arguments),
+    Matrix(commands::matrix::Arguments),
     Sources(commands::sources::Arguments),
 }
 
@@ -40,6 +41,7 @@ impl Command {
             Self::Record(arguments) => commands::record::run(arguments),
             Self::Report(arguments) => commands::report::run(arguments),
             Self::Merge(arguments) => commands::merge::run(arguments),
+            Self::Matrix(arguments) => commands::matrix::run(arguments),
             Self::Sources(arguments) => commands::sources::run(arguments),
         }
     }

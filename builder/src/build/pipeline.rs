@@ -17,6 +17,7 @@ use super::prefix::{BuildRecord, FORMAT, PatchRecord};
 use super::verification::{self, MissingModule, VerifyError};
 use crate::folders::{self, FolderError};
 use crate::sources::{Material, Progress, Sha256, Source, UnpackError, unpack};
+use crate::terminal;
 
 /// Why there is no prefix.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +224,10 @@ fn lock(home: &Path, name: &str) -> std::io::Result<File> {
     let folder = home.join("locks");
     fs_err::create_dir_all(&folder)?;
     let file = File::create(folder.join(name))?;
-    file.file().lock()?;
+    if file.file().try_lock().is_err() {
+        terminal::step("Waiting", "the same is being built by another gilbuild");
+        file.file().lock()?;
+    }
     Ok(file)
 }
 
