@@ -177,7 +177,8 @@ fn cpythons_own_tests_pass() {
 
 fn own_tests(prefix: &Path) -> Output {
     Command::new(prefix.join("bin/python3"))
-        .args(["-m", "test", "-j2", "--timeout", "600"])
+        // `-w`: a test that fails on a busy machine gets a second try, alone.
+        .args(["-m", "test", "-w", "-j2", "--timeout", "600"])
         .args([
             "test_threading",
             "test_gc",
