@@ -1,0 +1,11 @@
+//! Records real processes with bpftrace, and holds the traces against what the processes themselves say they did.
+//!
+//! Needs root and bpftrace. A test that cannot run says `NOT RUN: <test>: <reason>` on stderr and passes.
+
+mod fire;
+mod ground_truth;
+mod lifecycle;
+mod machine;
+mod python;
+mod refusals;
+mod trace;
