@@ -26,6 +26,12 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
+    /// Whether the file is no longer, or no longer the same, at its path.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.reachable
+            .starts_with(format!("/proc/{}/map_files", self.pid))
+    }
+
     /// Whether the dynamic linker is done with the file, as far as markers are concerned.
     ///
     /// The kernel counts a tracer in the first writable mapping that holds the semaphore's place in the file. While a program

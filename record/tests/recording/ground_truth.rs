@@ -132,7 +132,7 @@ fn the_rust_program_fired_what_the_trace_says() {
     }
 }
 
-/// A file that was replaced on disk, and one with a space in its path, are found and attached to all the same.
+/// A file that was replaced on disk is found and attached to all the same; one with a space in its path, too.
 #[test]
 fn a_deleted_file_is_recorded_through_its_mapping() {
     let Some(_turn) = machine::tracing("a_deleted_file_is_recorded_through_its_mapping") else {
@@ -140,7 +140,7 @@ fn a_deleted_file_is_recorded_through_its_mapping() {
     };
     let folder = tempfile::tempdir().unwrap();
     for deleted in [false, true] {
-        let copy = folder.path().join("a program: fire");
+        let copy = folder.path().join("a program");
         fs_err::copy(fire::program("gil-fire-c"), &copy).unwrap();
         let fire = Fire::start(&copy, &["--attached", "--rounds", "1"]);
         if deleted {
