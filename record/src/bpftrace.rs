@@ -42,8 +42,15 @@ impl Tracer for Bpftrace {
     fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
         let pid = plan.interpreter.pid;
         let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
-        let script = Script::write(plan.output.mode(), &plan.interpreter.reachable)
-            .map_err(|source| RecordError::Bpftrace { source })?;
+        // bpftrace cannot be pointed at a process (`-p`) whose file is no longer at its path: it then attaches to whoever has
+        // mapped that file, and the script looks away from the others.
+        let is_deleted = plan.interpreter.is_deleted();
+        let script = Script::write(
+            plan.output.mode(),
+            &plan.interpreter.reachable,
+            is_deleted.then_some(pid),
+        )
+        .map_err(|source| RecordError::Bpftrace { source })?;
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
         let lines: Box<dyn Lines> = match plan.output {
@@ -62,7 +69,7 @@ impl Tracer for Bpftrace {
             }
             Output::Summary => Box::new(SummaryLines::default()),
         };
-        let mut child = Child::spawn(&script.path, pid, lines)
+        let mut child = Child::spawn(&script.path, pid, !is_deleted, lines)
             .map_err(|source| RecordError::Bpftrace { source })?;
         wait_until_attached(&mut child, &process, stop)?;
         Ok(Box::new(Running {

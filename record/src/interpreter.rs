@@ -21,6 +21,34 @@ pub struct Interpreter {
     pub reachable: PathBuf,
     /// Its version, `3.13.5`; `3.13` or `None` when the file does not tell.
     pub version: Option<String>,
+    identity: (String, u64),
+    semaphore_offset: Option<u64>,
+}
+
+impl Interpreter {
+    /// Whether the file is no longer, or no longer the same, at its path.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.reachable
+            .starts_with(format!("/proc/{}/map_files", self.pid))
+    }
+
+    /// Whether the dynamic linker is done with the file, as far as markers are concerned.
+    ///
+    /// The kernel counts a tracer in the first writable mapping that holds the semaphore's place in the file. While a program
+    /// starts that may be none, or two: segments share a page of the file, and the first of them only becomes read-only
+    /// (RELRO) when the relocations are done. Whoever attaches before counts in the wrong copy, and the markers stay off.
+    pub(crate) fn is_settled(&self) -> bool {
+        let Some(offset) = self.semaphore_offset else {
+            return true;
+        };
+        let files = maps::mapped_files(self.pid).unwrap_or_default();
+        let file = files.iter().find(|file| file.identity == self.identity);
+        let holds_it = |file: &MappedFile| {
+            let parts = file.writable.iter();
+            parts.filter(|part| part.contains(&offset)).count()
+        };
+        file.is_some_and(|file| holds_it(file) == 1)
+    }
 }
 
 /// What a look at a process found.
@@ -46,7 +74,7 @@ pub(crate) enum Breadth {
 /// Looks for interpreters, and remembers which files it has read already: a process that starts is looked at often.
 #[derive(Debug, Default)]
 pub(crate) struct Finder {
-    has_markers: HashMap<(String, u64), bool>,
+    markers: HashMap<(String, u64), Option<Markers>>,
 }
 
 impl Finder {
@@ -58,7 +86,7 @@ impl Finder {
         let (likely, _) = likely_and_others(pid, &files);
         likely
             .iter()
-            .any(|file| !self.has_markers.contains_key(&file.identity))
+            .any(|file| !self.markers.contains_key(&file.identity))
     }
 
     /// Looks at process `pid` once.
@@ -70,14 +98,14 @@ impl Finder {
         let files = maps::mapped_files(pid)?;
         let (likely, others) = likely_and_others(pid, &files);
         for file in &likely {
-            if self.has_markers(file) {
-                return Ok(Found::Interpreter(interpreter(pid, file)));
+            if let Some(markers) = self.markers(file) {
+                return Ok(Found::Interpreter(interpreter(pid, file, markers)));
             }
         }
         if breadth == Breadth::Everything {
             for file in others.into_iter().filter(|file| file.executable) {
-                if self.has_markers(file) {
-                    return Ok(Found::Interpreter(interpreter(pid, file)));
+                if let Some(markers) = self.markers(file) {
+                    return Ok(Found::Interpreter(interpreter(pid, file, markers)));
                 }
             }
         }
@@ -89,20 +117,30 @@ impl Finder {
         }))
     }
 
-    fn has_markers(&mut self, file: &MappedFile) -> bool {
-        if let Some(&known) = self.has_markers.get(&file.identity) {
-            return known;
+    fn markers(&mut self, file: &MappedFile) -> Option<Markers> {
+        if let Some(known) = self.markers.get(&file.identity) {
+            return *known;
         }
-        let has = elf::read(&file.reachable).is_ok_and(|image| {
+        let markers = elf::read(&file.reachable).ok().and_then(|image| {
             // One marker is enough for the question "is this it?"; `gilbuild verify` checks all of them.
-            image
-                .notes
-                .iter()
-                .any(|note| note.provider == catalogue::PROVIDER && note.name == "gil__drop")
+            let is_drop = |note: &&elf::Note| {
+                note.provider == catalogue::PROVIDER && note.name == "gil__drop"
+            };
+            let note = image.notes.iter().find(is_drop)?;
+            let semaphore_offset = (note.semaphore != 0)
+                .then(|| image.file_offset(note.semaphore))
+                .flatten();
+            Some(Markers { semaphore_offset })
         });
-        self.has_markers.insert(file.identity.clone(), has);
-        has
+        self.markers.insert(file.identity.clone(), markers);
+        markers
     }
+}
+
+/// What is known of a file with markers.
+#[derive(Clone, Copy, Debug)]
+struct Markers {
+    semaphore_offset: Option<u64>,
 }
 
 /// Files that an interpreter would be in, and the rest.
@@ -119,7 +157,7 @@ fn is_python(file: &MappedFile) -> bool {
     name.starts_with("python") || name.starts_with("libpython")
 }
 
-fn interpreter(pid: u32, file: &MappedFile) -> Interpreter {
+fn interpreter(pid: u32, file: &MappedFile, markers: Markers) -> Interpreter {
     Interpreter {
         pid,
         file: file.path.clone(),
@@ -127,6 +165,8 @@ fn interpreter(pid: u32, file: &MappedFile) -> Interpreter {
         version: version::python_version(&file.reachable, &file.name())
             .ok()
             .flatten(),
+        identity: file.identity.clone(),
+        semaphore_offset: markers.semaphore_offset,
     }
 }
 

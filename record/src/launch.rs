@@ -22,6 +22,8 @@ use crate::stop::StopFlag;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// A Python without markers may start one that has them, but not take longer than this.
 const WITHOUT_MARKERS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the dynamic linker may take.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// In the beginning a process is looked at this often …
 const FIRST_TICK: Duration = Duration::from_micros(200);
 /// … for so long, …
@@ -103,7 +105,10 @@ impl Launched {
                 process.signal(Signal::STOP);
                 self.stopped = Some(process);
                 match finder.look(pid, Breadth::Names) {
-                    Ok(Found::Interpreter(interpreter)) => return Ok(interpreter),
+                    Ok(Found::Interpreter(interpreter)) => {
+                        self.let_it_settle(&interpreter);
+                        return Ok(interpreter);
+                    }
                     Ok(Found::WithoutMarkers(file)) => without_markers = Some((pid, file)),
                     // Gone meanwhile, or something else.
                     Ok(Found::NotPython) | Err(_) => {}
@@ -116,6 +121,17 @@ impl Launched {
             } else {
                 TICK
             });
+        }
+    }
+
+    /// Lets the process go on by small steps until a tracer can attach, and leaves it stopped.
+    fn let_it_settle(&self, interpreter: &Interpreter) {
+        let begin = Instant::now();
+        let Some(process) = &self.stopped else { return };
+        while !interpreter.is_settled() && begin.elapsed() < SETTLE_TIMEOUT {
+            process.signal(Signal::CONT);
+            thread::sleep(FIRST_TICK);
+            process.signal(Signal::STOP);
         }
     }
 

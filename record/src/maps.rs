@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub(crate) struct MappedFile {
     pub(crate) identity: (String, u64),
     /// Whether some of it is mapped as code.
     pub(crate) executable: bool,
+    /// The parts of the file that are mapped to be written to, each as a range of offsets.
+    pub(crate) writable: Vec<Range<u64>>,
 }
 
 impl MappedFile {
@@ -46,7 +49,10 @@ pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
             .iter_mut()
             .find(|known| known.identity == file.identity)
         {
-            Some(known) => known.executable |= file.executable,
+            Some(known) => {
+                known.executable |= file.executable;
+                known.writable.extend(file.writable);
+            }
             None => files.push(file),
         }
     }
@@ -57,7 +63,7 @@ pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
 fn parse(pid: u32, line: &[u8]) -> Option<MappedFile> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let addresses = std::str::from_utf8(fields.next()?).ok()?;
-    let (permissions, _offset) = (fields.next()?, fields.next()?);
+    let (permissions, offset) = (fields.next()?, hexadecimal(fields.next()?)?);
     let device = std::str::from_utf8(fields.next()?).ok()?;
     let inode: u64 = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let path = fields.next()?.trim_ascii_start();
@@ -65,19 +71,28 @@ fn parse(pid: u32, line: &[u8]) -> Option<MappedFile> {
         return None;
     }
 
+    let (start, end) = addresses.split_once('-')?;
+    let (start, end) = (hexadecimal(start.as_bytes())?, hexadecimal(end.as_bytes())?);
     let deleted = path.strip_suffix(b" (deleted)");
     let path = PathBuf::from(OsString::from_vec(unescape(deleted.unwrap_or(path))));
     let reachable = if deleted.is_some() {
-        PathBuf::from(format!("/proc/{pid}/map_files/{}", short(addresses)?))
+        // `maps` pads addresses with zeros, the names in `map_files` do not.
+        PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}"))
     } else {
         under_root(pid, &path)
     };
+    let in_file = offset..offset.saturating_add(end.saturating_sub(start));
     Some(MappedFile {
         path,
         reachable,
         identity: (device.to_owned(), inode),
         executable: permissions.contains(&b'x'),
+        writable: Vec::from_iter(permissions.contains(&b'w').then_some(in_file)),
     })
+}
+
+fn hexadecimal(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
 /// `/proc/PID/root` in front of a path: through it, files of another mount namespace open as well.
@@ -101,14 +116,6 @@ fn unescape(path: &[u8]) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// `maps` pads addresses with zeros, the names in `map_files` do not.
-fn short(addresses: &str) -> Option<String> {
-    let (start, end) = addresses.split_once('-')?;
-    let start = u64::from_str_radix(start, 16).ok()?;
-    let end = u64::from_str_radix(end, 16).ok()?;
-    Some(format!("{start:x}-{end:x}"))
 }
 
 /// Whether bpftrace's syntax takes this path as it is, without quoting.

@@ -191,19 +191,23 @@ run(void *argument)
     return NULL;
 }
 
-/* Starts once somebody is attached (`wait_for_tracer`) or a line comes on stdin. */
-static void
+/* Starts once somebody is attached (`wait_for_tracer`) or a line comes on stdin. False when nobody attaches. */
+static int
 wait_for_start(int wait_for_tracer)
 {
     if (!wait_for_tracer) {
-        (void)getchar();
-        return;
+        return getchar() != EOF;
     }
-    while (!gil_markers_enabled()) {
+    for (unsigned tries = 0; !gil_markers_enabled(); tries++) {
+        if (tries == 30000) {
+            fprintf(stderr, "no tracer attached within 30 s\n");
+            return 0;
+        }
         pause_us(MILLISECOND);
     }
     /* The markers are attached to one after the other. */
     pause_us(500 * MILLISECOND);
+    return 1;
 }
 
 int
@@ -221,7 +225,9 @@ gil_fire_play(unsigned rounds, int wait_for_tracer)
 
     printf("{\"pid\": %d, \"semaphore\": %lu}\n", getpid(), (unsigned long)(uintptr_t)&gil_markers_semaphore);
     fflush(stdout);
-    wait_for_start(wait_for_tracer);
+    if (!wait_for_start(wait_for_tracer)) {
+        return 1;
+    }
 
     for (size_t i = 0; i < count; i++) {
         actors[i].rounds = rounds;

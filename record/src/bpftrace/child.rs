@@ -42,12 +42,19 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts bpftrace with `script` on process `pid`; what it prints goes to `lines`.
-    pub(super) fn spawn(script: &Path, pid: u32, lines: Box<dyn Lines>) -> io::Result<Self> {
+    /// Starts bpftrace with `script` for process `pid`, attached to no other with `only_this_process`; what it prints goes to `lines`.
+    pub(super) fn spawn(
+        script: &Path,
+        pid: u32,
+        only_this_process: bool,
+        lines: Box<dyn Lines>,
+    ) -> io::Result<Self> {
         let mut command = Command::new(PROGRAM);
+        if only_this_process {
+            command.args(["-p", &pid.to_string()]);
+        }
         command
-            .args(["-q", "--no-warnings", "-p"])
-            .arg(pid.to_string())
+            .args(["-q", "--no-warnings"])
             .arg(script)
             .arg(pid.to_string())
             .env("BPFTRACE_PERF_RB_PAGES", pages_per_processor().to_string())

@@ -1,6 +1,7 @@
 //! The bundled scripts, made ready for one process: what works by hand for any process given with `-p` is pointed at the
 //! very file that was found.
 
+use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Writes the script for `mode`, pointed at the ELF file `file`.
-    pub(crate) fn write(mode: Mode, file: &Path) -> io::Result<Self> {
+    /// Writes the script for `mode`, pointed at the ELF file `file`; with `only`, the script itself looks at no other process.
+    pub(crate) fn write(mode: Mode, file: &Path, only: Option<u32>) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
         // A path with a colon or a space would need quoting, which differs between versions of bpftrace.
         let file = if maps::is_plain(file) {
@@ -38,7 +39,7 @@ impl Script {
             link
         };
         let path = folder.path().join("script.bt");
-        fs::write(&path, render(mode, &file))?;
+        fs::write(&path, render(mode, &file, only))?;
         Ok(Self {
             _folder: folder,
             path,
@@ -46,12 +47,26 @@ impl Script {
     }
 }
 
-fn render(mode: Mode, file: &Path) -> String {
+fn render(mode: Mode, file: &Path, only: Option<u32>) -> String {
     let script = match mode {
         Mode::Events => EVENTS,
         Mode::Summary => SUMMARY,
     };
-    script.replace(ANY_FILE, &format!("usdt:{}:", file.display()))
+    let mut rendered = String::with_capacity(script.len() + 1024);
+    let mut in_marker = false;
+    for line in script.lines() {
+        in_marker |= line.starts_with(ANY_FILE);
+        rendered.push_str(&line.replace(ANY_FILE, &format!("usdt:{}:", file.display())));
+        rendered.push('\n');
+        if in_marker && line == "{" {
+            in_marker = false;
+            if let Some(pid) = only {
+                // Writing to a String cannot fail.
+                let _ = writeln!(rendered, "\tif (pid != {pid}) {{ return; }}");
+            }
+        }
+    }
+    rendered
 }
 
 #[cfg(test)]
@@ -63,7 +78,9 @@ mod tests {
         let events = render(
             Mode::Events,
             Path::new("/proc/7/root/usr/lib/libpython3.13.so.1.0"),
+            Some(7),
         );
+        assert_eq!(events.matches("if (pid != 7)").count(), 4, "{events}");
         for marker in gil_probes::catalogue::MARKERS {
             let probe = format!(
                 "usdt:/proc/7/root/usr/lib/libpython3.13.so.1.0:python:{}\n",
@@ -72,7 +89,7 @@ mod tests {
             assert!(events.contains(&probe), "{probe}");
         }
         assert!(!events.contains(ANY_FILE));
-        let summary = render(Mode::Summary, Path::new("/x"));
+        let summary = render(Mode::Summary, Path::new("/x"), None);
         assert_eq!(
             summary.matches("usdt:/x:python:").count(),
             1,
@@ -82,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_path_that_needs_quoting_gets_a_link() {
-        let script = Script::write(Mode::Summary, Path::new("/opt/my python: 3/lib")).unwrap();
+        let script =
+            Script::write(Mode::Summary, Path::new("/opt/my python: 3/lib"), None).unwrap();
         let text = fs::read_to_string(&script.path).unwrap();
         assert!(!text.contains("/opt/my"), "{text}");
         let link = script.path.with_file_name("python");

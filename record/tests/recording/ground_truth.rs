@@ -1,0 +1,171 @@
+//! A trace says what the process did: every event is in it, and the durations are right.
+
+use std::thread;
+
+use gil_record::{Finished, Options, Recording, Silent, StopReason, Target, record};
+
+use crate::fire::{self, Fire, ThreadTruth, Truth};
+use crate::machine;
+use crate::trace::{Sums, Trace};
+
+/// Records a firing program from before its start to its end.
+fn recorded(program: &str, arguments: &[&str], starts_when_attached: bool) -> (Trace, Truth) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fire = Fire::start(&fire::program(program), arguments);
+    let pid = fire.ready.pid;
+    let options = Options {
+        output: Some(folder.path().join("fire.trace")),
+        ..Options::default()
+    };
+
+    let (recording, truth) = thread::scope(|scope| {
+        let (sender, attached) = std::sync::mpsc::channel();
+        let recorder =
+            scope.spawn(move || record(&Target::Process(pid), &options, &mut TellAttached(sender)));
+        if !starts_when_attached {
+            attached.recv().unwrap();
+            fire.go();
+        }
+        let truth = fire.truth();
+        (recorder.join().unwrap().unwrap(), truth)
+    });
+    assert_eq!(recording.reason, StopReason::Exit);
+    assert_eq!(recording.lost, 0);
+    let Finished::Trace(path) = recording.finished else {
+        panic!("a trace was asked for")
+    };
+    let trace = Trace::read(&path);
+    assert_eq!(trace.end.as_deref(), Some("exit"));
+    assert_eq!(trace.pid, pid);
+    (trace, truth)
+}
+
+struct TellAttached(std::sync::mpsc::Sender<()>);
+
+impl gil_record::Observer for TellAttached {
+    fn attached(&mut self, _interpreter: &gil_record::Interpreter) {
+        let _ = self.0.send(());
+    }
+}
+
+fn assert_counts(sums: &Sums, truth: &ThreadTruth) {
+    let name = &truth.name;
+    assert_eq!(sums.names.last(), Some(name));
+    assert_eq!(sums.ident, truth.ident, "{name}: ident");
+    assert_eq!(sums.gils, [truth.gil()], "{name}: gil");
+    assert_eq!(sums.claims, truth.claims, "{name}: claims");
+    assert_eq!(sums.acquired, truth.acquired, "{name}: acquired");
+    assert_eq!(sums.drops, truth.drops, "{name}: drops");
+    assert_eq!(sums.forced, truth.forced, "{name}: forced");
+    assert_eq!(sums.requests, truth.requests, "{name}: requests");
+    assert_eq!(sums.waits, truth.waits, "{name}: waits");
+}
+
+/// Within 1 % or 20 µs per event. The program reads its clock outside of the markers, which read theirs inside, so that a hit
+/// of a marker lies between the two.
+fn assert_close(name: &str, what: &str, traced_ns: u64, true_ns: u64, events: u64) {
+    let apart_ns = traced_ns.abs_diff(true_ns);
+    let allowed_ns = (true_ns / 100).max(events * 20_000);
+    assert!(
+        apart_ns <= allowed_ns,
+        "{name}: {what} {traced_ns} ns in the trace, {true_ns} ns by its own clock: {apart_ns} ns apart in {events} events"
+    );
+}
+
+#[test]
+fn the_c_program_did_what_the_trace_says() {
+    let Some(_turn) = machine::tracing("the_c_program_did_what_the_trace_says") else {
+        return;
+    };
+    let (trace, truth) = recorded("gil-fire-c", &["--attached"], true);
+    let threads = trace.by_thread();
+    for truth in &truth.threads {
+        let sums = &threads[&truth.tid];
+        assert_counts(sums, truth);
+        assert_close(
+            &truth.name,
+            "holds",
+            sums.hold_ns,
+            truth.hold_ns,
+            truth.drops,
+        );
+        assert_close(
+            &truth.name,
+            "waits",
+            sums.wait_ns,
+            truth.wait_ns,
+            truth.waits,
+        );
+    }
+    assert!(
+        truth.threads.iter().any(|thread| thread.forced > 0),
+        "a drop was forced: {truth:?}"
+    );
+    assert!(
+        truth.threads.iter().any(|thread| thread.requests > 0),
+        "a drop was asked for: {truth:?}"
+    );
+    assert_ne!(
+        truth.threads[0].gil(),
+        truth.threads[5].gil(),
+        "the program has two GILs"
+    );
+}
+
+#[test]
+fn the_rust_program_fired_what_the_trace_says() {
+    let Some(_turn) = machine::tracing("the_rust_program_fired_what_the_trace_says") else {
+        return;
+    };
+    let (trace, truth) = recorded("gil-fire-rust", &[], false);
+    let threads = trace.by_thread();
+    for truth in &truth.threads {
+        let sums = &threads[&truth.tid];
+        assert_counts(sums, truth);
+        // Nothing is measured here: the sums are those of the script.
+        assert_eq!(
+            (sums.hold_ns, sums.wait_ns),
+            (truth.hold_ns, truth.wait_ns),
+            "{}",
+            truth.name
+        );
+    }
+}
+
+/// A file that was replaced on disk is found and attached to all the same; one with a space in its path, too.
+#[test]
+fn a_deleted_file_is_recorded_through_its_mapping() {
+    let Some(_turn) = machine::tracing("a_deleted_file_is_recorded_through_its_mapping") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for deleted in [false, true] {
+        let copy = folder.path().join("a program");
+        fs_err::copy(fire::program("gil-fire-c"), &copy).unwrap();
+        let fire = Fire::start(&copy, &["--attached", "--rounds", "1"]);
+        if deleted {
+            fs_err::remove_file(&copy).unwrap();
+        }
+        let output = folder.path().join(format!("{deleted}.trace"));
+        let options = Options {
+            output: Some(output.clone()),
+            ..Options::default()
+        };
+        let recording: Recording =
+            record(&Target::Process(fire.ready.pid), &options, &mut Silent).unwrap();
+        assert_eq!(recording.interpreter.file, copy);
+        let drops: u64 = Trace::read(&output)
+            .by_thread()
+            .values()
+            .map(|thread| thread.drops)
+            .sum();
+        assert_eq!(
+            drops,
+            fire.truth()
+                .threads
+                .iter()
+                .map(|thread| thread.drops)
+                .sum::<u64>()
+        );
+    }
+}

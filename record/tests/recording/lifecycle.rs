@@ -1,0 +1,189 @@
+//! How recordings begin and end, and what they leave behind in the process.
+
+use std::thread;
+use std::time::Duration;
+
+use gil_record::{
+    Finished, Interpreter, Mode, Observer, Options, Silent, StopFlag, StopReason, Target, record,
+};
+use gil_report::Kind;
+
+use crate::fire::{self, Fire};
+use crate::machine;
+use crate::trace::Trace;
+
+/// Runs something once the tracer is attached.
+struct WhenAttached<F>(Option<F>);
+
+impl<F: FnOnce()> Observer for WhenAttached<F> {
+    fn attached(&mut self, _interpreter: &Interpreter) {
+        if let Some(run) = self.0.take() {
+            run();
+        }
+    }
+}
+
+#[test]
+fn after_detaching_nothing_is_left_and_attaching_again_starts_afresh() {
+    let test = "after_detaching_nothing_is_left_and_attaching_again_starts_afresh";
+    let Some(_turn) = machine::tracing(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
+    fire.go();
+    assert_eq!(fire.semaphore(), 0, "nobody is attached yet");
+    for number in 0..2 {
+        let output = folder.path().join(format!("{number}.trace"));
+        let options = Options {
+            output: Some(output.clone()),
+            duration: Some(Duration::from_millis(700)),
+            ..Options::default()
+        };
+        let mut while_attached = 0;
+        let mut observer = WhenAttached(Some(|| while_attached = fire.semaphore()));
+        let recording = record(&Target::Process(fire.ready.pid), &options, &mut observer).unwrap();
+        assert_eq!(recording.reason, StopReason::Duration);
+        assert!(
+            while_attached > 0,
+            "the markers know that somebody is attached"
+        );
+        assert_eq!(fire.semaphore(), 0, "and that nobody is any more");
+
+        let trace = Trace::read(&output);
+        assert_eq!(trace.end.as_deref(), Some("duration"));
+        let mut drops = 0;
+        for event in &trace.events {
+            if let Kind::Drop {
+                hold_ns, wait_ns, ..
+            } = event.kind
+            {
+                drops += 1;
+                // The program's holds are 50 ms at most: one that began before this session is a stale one.
+                assert!(
+                    event.time_ns - hold_ns - wait_ns >= trace.start_ns,
+                    "a stale hold in session {number}: {event:?}"
+                );
+            }
+        }
+        assert!(drops > 0, "session {number} saw something");
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_a_whole_trace() {
+    let Some(_turn) = machine::tracing("a_process_that_is_killed_leaves_a_whole_trace") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("killed.trace");
+    let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
+    fire.go();
+    let pid = fire.ready.pid;
+    let options = Options {
+        output: Some(output.clone()),
+        ..Options::default()
+    };
+    let recording = thread::scope(|scope| {
+        let killer = WhenAttached(Some(move || {
+            thread::sleep(Duration::from_millis(300));
+            fire.kill();
+            // Dropping it reaps it.
+        }));
+        let mut killer = killer;
+        scope
+            .spawn(move || record(&Target::Process(pid), &options, &mut killer))
+            .join()
+            .unwrap()
+            .unwrap()
+    });
+    assert_eq!(recording.reason, StopReason::Exit);
+    let trace = Trace::read(&output);
+    assert_eq!(trace.end.as_deref(), Some("exit"));
+    assert!(trace.by_thread().values().any(|thread| thread.drops > 0));
+}
+
+#[test]
+fn a_signal_ends_a_recording_in_order() {
+    let Some(_turn) = machine::tracing("a_signal_ends_a_recording_in_order") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("stopped.trace");
+    let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
+    fire.go();
+    let stop = StopFlag::default();
+    let options = Options {
+        output: Some(output.clone()),
+        stop: stop.clone(),
+        ..Options::default()
+    };
+    let mut stopper = WhenAttached(Some(move || {
+        thread::sleep(Duration::from_millis(300));
+        stop.stop();
+    }));
+    let recording = record(&Target::Process(fire.ready.pid), &options, &mut stopper).unwrap();
+    assert_eq!(recording.reason, StopReason::Signal);
+    let trace = Trace::read(&output);
+    assert_eq!(trace.end.as_deref(), Some("signal"));
+    let events = trace
+        .events
+        .iter()
+        .filter(|event| !matches!(event.kind, Kind::Thread(_) | Kind::End { .. }));
+    assert_eq!(recording.events, events.count() as u64);
+}
+
+#[test]
+fn a_command_is_recorded_from_its_first_event() {
+    let Some(_turn) = machine::tracing("a_command_is_recorded_from_its_first_event") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("command.trace");
+    let program = fire::program("gil-fire-c");
+    // Behind a shell, as commands often are.
+    let command = ["sh", "-c", "\"$0\" --attached --rounds 1; exit 7"].map(Into::into);
+    let command = [&command[..], &[program.into_os_string()]].concat();
+    let options = Options {
+        output: Some(output.clone()),
+        ..Options::default()
+    };
+    let recording = record(&Target::Command(command), &options, &mut Silent).unwrap();
+    assert_eq!(recording.reason, StopReason::Exit);
+    assert_eq!(
+        recording.command_status.and_then(|status| status.code()),
+        Some(7)
+    );
+    for thread in Trace::read(&output).by_thread().values() {
+        assert_eq!(thread.claims, thread.acquired, "{thread:?}");
+        assert_eq!(thread.acquired, thread.drops, "{thread:?}");
+    }
+}
+
+#[test]
+fn a_summary_names_the_threads() {
+    let Some(_turn) = machine::tracing("a_summary_names_the_threads") else {
+        return;
+    };
+    let fire = Fire::start(&fire::program("gil-fire-c"), &["--attached"]);
+    let options = Options {
+        mode: Mode::Summary,
+        ..Options::default()
+    };
+    let recording = record(&Target::Process(fire.ready.pid), &options, &mut Silent).unwrap();
+    let Finished::Summary(text) = recording.finished else {
+        panic!("a summary was asked for")
+    };
+    for thread in &fire.truth().threads {
+        let line = format!(
+            "@hold_count[{}, {}]: {}\n",
+            thread.name, thread.tid, thread.drops
+        );
+        assert!(text.contains(&line), "{line} in {text}");
+        let line = format!(
+            "@wait_count[{}, {}]: {}\n",
+            thread.name, thread.tid, thread.waits
+        );
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+}

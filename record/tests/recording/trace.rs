@@ -1,0 +1,106 @@
+//! A trace, read by the report's own reader and added up per thread.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gil_report::{Event, Kind, TextReader};
+
+/// What a trace says one thread did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) names: Vec<String>,
+    pub(crate) ident: u64,
+    pub(crate) gils: Vec<u64>,
+    pub(crate) claims: u64,
+    pub(crate) acquired: u64,
+    pub(crate) drops: u64,
+    pub(crate) forced: u64,
+    pub(crate) requests: u64,
+    pub(crate) waits: u64,
+    pub(crate) hold_ns: u64,
+    pub(crate) wait_ns: u64,
+}
+
+/// A whole trace.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) pid: u32,
+    pub(crate) start_ns: u64,
+    pub(crate) events: Vec<Event>,
+    pub(crate) end: Option<String>,
+}
+
+impl Trace {
+    pub(crate) fn read(path: &Path) -> Self {
+        let mut reader = TextReader::new(fs_err::File::open(path).unwrap()).unwrap();
+        let (pid, start_ns) = (reader.header().pid, reader.header().start_ns.unwrap());
+        let mut events = Vec::new();
+        let mut end = None;
+        while let Some(event) = reader.next_event().unwrap() {
+            if let Kind::End { reason } = &event.kind {
+                end = Some(reason.to_string());
+            }
+            events.push(event);
+        }
+        assert_eq!(
+            reader.skipped().lines,
+            0,
+            "every line is one of the format's"
+        );
+        Self {
+            pid,
+            start_ns,
+            events,
+            end,
+        }
+    }
+
+    pub(crate) fn by_thread(&self) -> BTreeMap<u32, Sums> {
+        let mut threads: BTreeMap<u32, Sums> = BTreeMap::new();
+        for event in &self.events {
+            let sums = threads.entry(event.tid).or_default();
+            match &event.kind {
+                Kind::Claim { gil } => {
+                    sums.claims += 1;
+                    sums.at(*gil);
+                }
+                Kind::Acquired { gil, wait_ns } => {
+                    sums.acquired += 1;
+                    sums.wait_ns += wait_ns;
+                    sums.waits += u64::from(*wait_ns != 0);
+                    sums.at(*gil);
+                }
+                Kind::Drop {
+                    gil,
+                    forced,
+                    hold_ns,
+                    ..
+                } => {
+                    sums.drops += 1;
+                    sums.forced += u64::from(*forced);
+                    sums.hold_ns += hold_ns;
+                    sums.at(*gil);
+                }
+                Kind::Request { gil, .. } => {
+                    sums.requests += 1;
+                    sums.at(*gil);
+                }
+                Kind::Thread(thread) => {
+                    sums.names.push(thread.name.clone());
+                    sums.ident = thread.ident;
+                }
+                Kind::Lost { count, .. } => panic!("{count} events were lost"),
+                Kind::End { .. } => {}
+            }
+        }
+        threads
+    }
+}
+
+impl Sums {
+    fn at(&mut self, gil: u64) {
+        if !self.gils.contains(&gil) {
+            self.gils.push(gil);
+        }
+    }
+}
