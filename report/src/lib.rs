@@ -37,6 +37,7 @@ mod settle;
 pub mod summary;
 mod text;
 mod thresholds;
+mod timeline;
 mod verdict;
 
 pub use advice::Advice;
@@ -53,4 +54,5 @@ pub use series::Series;
 pub use summary::Summary;
 pub use text::{Skipped, TextError, TextReader};
 pub use thresholds::Thresholds;
+pub use timeline::{Kept, Lane, Timeline, TimelineSink};
 pub use verdict::{Verdict, VerdictKind};

@@ -1,7 +1,9 @@
 //! The forms in which a report is written.
 
+mod html;
 mod json;
 mod text;
 
+pub use html::html;
 pub use json::json;
 pub use text::{Sort, TextOptions, ThreadChoice, text};
