@@ -119,6 +119,11 @@
     const canvas = byId("timeline");
     const pointers = new Map();
     let pinch = null;
+    const grip = () => {
+      const [one, other] = [...pointers.values()];
+      const middle = (one.x + other.x) / 2;
+      return { distance: Math.max(10, Math.abs(one.x - other.x)), middle, span: view.span, time: view.timeAt(middle) };
+    };
 
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -133,7 +138,7 @@
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       pointers.set(event.pointerId, { x: event.offsetX, y: event.offsetY, moved: false });
-      pinch = null;
+      pinch = pointers.size === 2 ? grip() : null;
       canvas.classList.add("dragging");
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -151,12 +156,9 @@
       if (pointers.size === 1) {
         view.show(view.start - ((last.x - before.x) / view.width) * view.span, view.span);
         byId("lanes").scrollTop -= last.y - before.y;
-      } else if (pointers.size === 2) {
-        const [one, other] = [...pointers.values()];
-        const distance = Math.max(10, Math.abs(one.x - other.x));
-        const middle = (one.x + other.x) / 2;
+      } else if (pinch) {
         // The two moments under the fingers stay there.
-        pinch ??= { distance, span: view.span, time: view.timeAt(middle) };
+        const { distance, middle } = grip();
         const span = (pinch.span * pinch.distance) / distance;
         view.show(pinch.time - (middle / view.width) * span, span);
       }

@@ -244,7 +244,7 @@ class TimelineView {
   // Utilisation (from below) and waiting threads (a line), over everything, with the view marked in it.
   paintOverview(colors) {
     const width = this.overview.clientWidth;
-    const height = 54;
+    const height = 56;
     const context = sized(this.overview, width, height);
     context.clearRect(0, 0, width, height);
     const { series } = this;
@@ -268,9 +268,7 @@ class TimelineView {
         context.lineTo((first + (at + 0.5) * bucket) * scale, height - 2 - (wait / mostWait) * (height - 6));
       });
       context.stroke();
-      context.fillStyle = colors.text;
-      context.font = "11px system-ui, sans-serif";
-      context.fillText(`bars: held, full height 100 %   line: threads waiting, at most ${(mostWait / bucket).toFixed(1)}`, 6, 11);
+      document.getElementById("scale").textContent = `▮ held, up to 100 %\n⁄ threads waiting,\nup to ${(mostWait / bucket).toFixed(1)}`;
     }
     const from = this.start * scale;
     const to = (this.start + this.span) * scale;
