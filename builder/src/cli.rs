@@ -26,6 +26,7 @@ enum Command {
     Verify(commands::verify::Arguments),
     Record(commands::record::Arguments),
     Report(commands::report::Arguments),
+    Diff(commands::diff::Arguments),
     Merge(commands::merge::Arguments),
     Sources(commands::sources::Arguments),
 }
@@ -39,6 +40,7 @@ impl Command {
             Self::Verify(arguments) => commands::verify::run(arguments),
             Self::Record(arguments) => commands::record::run(arguments),
             Self::Report(arguments) => commands::report::run(arguments),
+            Self::Diff(arguments) => commands::diff::run(arguments),
             Self::Merge(arguments) => commands::merge::run(arguments),
             Self::Sources(arguments) => commands::sources::run(arguments),
         }

@@ -14,6 +14,7 @@
 
 mod advice;
 mod analyse;
+mod diff;
 mod distribution;
 mod event;
 mod figures;
@@ -42,6 +43,7 @@ mod verdict;
 
 pub use advice::Advice;
 pub use analyse::{AnalyseError, Options, analyse, summarise};
+pub use diff::{Diff, Side, Spread, ThreadDiff, ThreadSide};
 pub use distribution::Distribution;
 pub use event::{Event, Kind, ThreadInfo};
 pub use figures::Figures;

@@ -144,7 +144,7 @@ impl Arguments {
 }
 
 /// Whether stdout is a terminal whose user has not switched colours off.
-fn colors_wanted() -> bool {
+pub(super) fn colors_wanted() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
         && (io::stdout().is_terminal() || std::env::var_os("CLICOLOR_FORCE").is_some())
 }
@@ -159,7 +159,7 @@ fn milliseconds(milliseconds: f64) -> u64 {
     duration_ns
 }
 
-fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
+pub(super) fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
     match text {
         "all" => Ok(ThreadChoice::All),
         number => number
