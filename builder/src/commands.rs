@@ -1,6 +1,7 @@
 //! The commands of `gilbuild`, one file each: their arguments and what they do with the library.
 
 pub mod build;
+pub mod diff;
 pub mod list;
 pub mod matrix;
 pub mod merge;

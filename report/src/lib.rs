@@ -14,6 +14,7 @@
 
 mod advice;
 mod analyse;
+mod diff;
 mod distribution;
 mod event;
 mod figures;
@@ -37,10 +38,12 @@ mod settle;
 pub mod summary;
 mod text;
 mod thresholds;
+mod timeline;
 mod verdict;
 
 pub use advice::Advice;
 pub use analyse::{AnalyseError, Options, analyse, summarise};
+pub use diff::{Diff, Side, Spread, ThreadDiff, ThreadSide};
 pub use distribution::Distribution;
 pub use event::{Event, Kind, ThreadInfo};
 pub use figures::Figures;
@@ -53,4 +56,5 @@ pub use series::Series;
 pub use summary::Summary;
 pub use text::{Skipped, TextError, TextReader};
 pub use thresholds::Thresholds;
+pub use timeline::{Kept, Lane, Timeline, TimelineSink};
 pub use verdict::{Verdict, VerdictKind};

@@ -4,8 +4,9 @@
 
 mod simulation;
 
+use gil_report::render::{TextOptions, diff_text};
 use gil_report::summary::{Losses, Thread};
-use gil_report::{Options, Pattern, Report, VerdictKind, analyse};
+use gil_report::{Diff, Options, Pattern, Report, VerdictKind, analyse};
 use simulation::{Behaviour, MS, Markers, SECOND, Truth, io_threads, simulate, with_cpu_thread};
 
 fn run(threads: &[Behaviour], seconds: u64, markers: Markers) -> (Report, Vec<Truth>) {
@@ -177,4 +178,31 @@ fn the_order_of_lines_does_not_matter() {
         serde_json::to_value(&report).unwrap()
     };
     assert_eq!(read(&shuffled), read(&trace));
+}
+
+#[test]
+fn a_fix_shows_in_the_comparison() {
+    let worker = |n: u64| Behaviour::new(&format!("worker-{n}"), 20 * MS, MS);
+    let metrics = Behaviour::new("metrics", SECOND, 500 * MS).stubborn();
+    let mut before: Vec<_> = (0..4).map(worker).collect();
+    before.push(metrics);
+    let mut after: Vec<_> = (0..4).map(worker).collect();
+    after.push(Behaviour::new("exporter", SECOND, MS));
+    let (before, _) = run(&before, 20, Markers::DropOnly);
+    let (after, _) = run(&after, 20, Markers::DropOnly);
+    let diff = Diff::new(&before, &after);
+    assert!(diff.after.hold_share < diff.before.hold_share);
+    assert!(diff.after.wait_share < diff.before.wait_share / 10.0);
+    let find = |name: &str| diff.threads.iter().find(|one| one.name == name).unwrap();
+    assert_eq!(find("metrics").after, None);
+    assert_eq!(find("exporter").before, None);
+    assert!(find("worker-1").before.is_some() && find("worker-1").after.is_some());
+    let mut page = Vec::new();
+    diff_text(&diff, &TextOptions::default(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("gone") && page.contains("new"), "{page}");
+    assert!(
+        page.lines().all(|line| line.chars().count() <= 100),
+        "{page}"
+    );
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use gil_report::render::{self, Sort, TextOptions, ThreadChoice};
-use gil_report::{Options, Report, Summary, Thresholds};
+use gil_report::{IntervalSink, Options, Report, Summary, Thresholds, TimelineSink};
 
 use crate::error::CommandError;
 use crate::output::Output;
@@ -55,6 +55,8 @@ enum Format {
     Text,
     /// For programs; it can be read again
     Json,
+    /// One page with a timeline to zoom into; needs no network
+    Html,
 }
 
 /// How threads are ordered.
@@ -81,19 +83,33 @@ enum SortBy {
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let options = arguments.options();
     let mut output = Output::new(arguments.output.as_deref())?;
-    let mut summary = Summary::default();
-    for trace in &arguments.traces {
-        summary.merge(trace_file::summarise(trace, &options, &mut ())?);
-    }
-    let report = Report::new(summary, &options.thresholds);
     match arguments.format {
         Format::Text => {
+            let report = read(arguments, &options, &mut ())?;
             let text = arguments.text_options(arguments.output.as_deref());
             render::text(&report, &text, &mut output)?;
         }
-        Format::Json => render::json(&report, &mut output)?,
+        Format::Json => render::json(&read(arguments, &options, &mut ())?, &mut output)?,
+        Format::Html => {
+            let mut timelines = TimelineSink::new();
+            let report = read(arguments, &options, &mut timelines)?;
+            render::html(&report, &timelines.into_timelines(), &mut output)?;
+        }
     }
     output.finish()
+}
+
+/// Reads all traces into one report.
+fn read(
+    arguments: &Arguments,
+    options: &Options,
+    sink: &mut impl IntervalSink,
+) -> Result<Report, CommandError> {
+    let mut summary = Summary::default();
+    for trace in &arguments.traces {
+        summary.merge(trace_file::summarise(trace, options, sink)?);
+    }
+    Ok(Report::new(summary, &options.thresholds))
 }
 
 impl Arguments {
@@ -128,7 +144,7 @@ impl Arguments {
 }
 
 /// Whether stdout is a terminal whose user has not switched colours off.
-fn colors_wanted() -> bool {
+pub(super) fn colors_wanted() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
         && (io::stdout().is_terminal() || std::env::var_os("CLICOLOR_FORCE").is_some())
 }
@@ -143,7 +159,7 @@ fn milliseconds(milliseconds: f64) -> u64 {
     duration_ns
 }
 
-fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
+pub(super) fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
     match text {
         "all" => Ok(ThreadChoice::All),
         number => number

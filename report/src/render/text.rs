@@ -2,7 +2,7 @@
 
 mod bars;
 mod evidence;
-mod page;
+pub(super) mod page;
 mod threads;
 
 use std::io::{self, Write};

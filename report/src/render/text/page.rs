@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// No line is longer.
-pub(super) const WIDTH: usize = 100;
+pub(in crate::render) const WIDTH: usize = 100;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(in crate::render) enum Style {
     Plain,
     Strong,
     Faint,
@@ -37,18 +37,18 @@ impl Style {
 }
 
 /// Where the report is written.
-pub(super) struct Page<'o, W> {
+pub(in crate::render) struct Page<'o, W> {
     output: &'o mut W,
     color: bool,
 }
 
 impl<'o, W: Write> Page<'o, W> {
-    pub(super) fn new(output: &'o mut W, color: bool) -> Self {
+    pub(in crate::render) fn new(output: &'o mut W, color: bool) -> Self {
         Self { output, color }
     }
 
     /// A line made of pieces; spaces at its end are left out.
-    pub(super) fn line(&mut self, pieces: &[(Style, &str)]) -> io::Result<()> {
+    pub(in crate::render) fn line(&mut self, pieces: &[(Style, &str)]) -> io::Result<()> {
         let last = pieces
             .iter()
             .rposition(|(_, text)| !text.trim_end().is_empty());
@@ -62,19 +62,24 @@ impl<'o, W: Write> Page<'o, W> {
         self.output.write_all(b"\n")
     }
 
-    pub(super) fn blank(&mut self) -> io::Result<()> {
+    pub(in crate::render) fn blank(&mut self) -> io::Result<()> {
         self.output.write_all(b"\n")
     }
 
     /// The title of a part.
-    pub(super) fn title(&mut self, title: &str, note: &str) -> io::Result<()> {
+    pub(in crate::render) fn title(&mut self, title: &str, note: &str) -> io::Result<()> {
         self.blank()?;
         let note = format!("  {note}");
         self.line(&[(Style::Strong, title), (Style::Faint, &note)])
     }
 
     /// Text over as many lines as it takes; lines after the first are indented by the width of `lead`.
-    pub(super) fn wrapped(&mut self, lead: &str, text: &str, style: Style) -> io::Result<()> {
+    pub(in crate::render) fn wrapped(
+        &mut self,
+        lead: &str,
+        text: &str,
+        style: Style,
+    ) -> io::Result<()> {
         let indent = " ".repeat(lead.width());
         let mut lead = lead;
         let mut line = String::new();
@@ -125,7 +130,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Text padded on the right, or shortened with `…`, to so many columns.
-pub(super) fn left(text: &str, width: usize) -> String {
+pub(in crate::render) fn left(text: &str, width: usize) -> String {
     let mut fitted = shorten(text, width);
     fitted.extend(std::iter::repeat_n(
         ' ',
@@ -135,7 +140,7 @@ pub(super) fn left(text: &str, width: usize) -> String {
 }
 
 /// Text padded on the left to so many columns.
-pub(super) fn right(text: &str, width: usize) -> String {
+pub(in crate::render) fn right(text: &str, width: usize) -> String {
     let mut fitted = " ".repeat(width.saturating_sub(text.width()));
     fitted.push_str(text);
     fitted
