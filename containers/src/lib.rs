@@ -8,11 +8,15 @@
 //! unpacked into, sizes are bounded, digests are checked before anything is used.
 
 pub mod archive;
+pub mod base;
 pub mod configuration;
+pub mod debian;
 pub mod digest;
 pub mod image;
 pub mod layer;
 pub mod layout;
 pub mod output;
 pub mod platform;
+pub mod process;
+pub mod root;
 pub mod time;
