@@ -2,9 +2,9 @@
 
 pub mod build;
 pub mod list;
+pub mod merge;
 pub mod quickstart;
 pub mod record;
-pub mod sources;
-pub mod merge;
 pub mod report;
+pub mod sources;
 pub mod verify;
