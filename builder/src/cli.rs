@@ -21,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(commands::build::Arguments),
+    Image(commands::image::Arguments),
     List(commands::list::Arguments),
     Merge(commands::merge::Arguments),
     Report(commands::report::Arguments),
@@ -34,6 +35,7 @@ impl Command {
     fn run(&self) -> Result<(), CommandError> {
         match self {
             Self::Build(arguments) => commands::build::run(arguments),
+            Self::Image(arguments) => commands::image::run(arguments),
             Self::List(arguments) => commands::list::run(arguments),
             Self::Merge(arguments) => commands::merge::run(arguments),
             Self::Report(arguments) => commands::report::run(arguments),

@@ -1,6 +1,7 @@
 //! The commands of `gilbuild`, one file each: their arguments and what they do with the library.
 
 pub mod build;
+pub mod image;
 pub mod list;
 pub mod merge;
 pub mod quickstart;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::archive::{ArchiveError, open_oci_archive};
-use crate::debian::{BootstrapError, SUITES, bootstrap};
+use crate::debian::{BootstrapError, SUITES, bootstrap, time_of};
 use crate::image::{Image, ImageError, LayerOptions};
 use crate::layer::{LayerReader, Limits, Snapshot, UnpackError, unpack};
 use crate::layout::{Layout, LayoutError};
@@ -83,8 +83,14 @@ impl Base {
             Self::Suite(suite) => {
                 let root = work.join("root");
                 fs_err::create_dir(&root)?;
-                bootstrap(suite, &PACKAGES, options.newest_s, &root)?;
-                Ok(one_layer(&root, layout, platform, options)?)
+                let newest_s = time_of(suite, options.newest_s);
+                bootstrap(suite, &PACKAGES, newest_s, &root)?;
+                let options = LayerOptions {
+                    newest_s,
+                    created_by: format!("mmdebstrap {suite}"),
+                    ..options.clone()
+                };
+                Ok(one_layer(&root, layout, platform, &options)?)
             }
             Self::Rootfs(root) => Ok(one_layer(root, layout, platform, options)?),
             Self::Tar(archive) => {

@@ -4,6 +4,6 @@ mod bootstrap;
 mod mirrors;
 mod packages;
 
-pub use bootstrap::{BootstrapError, SUITES, bootstrap};
+pub use bootstrap::{BootstrapError, SUITES, bootstrap, time_of};
 pub use mirrors::{MirrorError, Mirrors};
-pub use packages::{PackageError, clean, install, needed_by};
+pub use packages::{PackageError, clean, install, is_leftover, needed_by};

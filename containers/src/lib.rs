@@ -19,4 +19,5 @@ pub mod output;
 pub mod platform;
 pub mod process;
 pub mod root;
+pub mod sbom;
 pub mod time;

@@ -35,8 +35,8 @@ enum Format {
 pub struct UnknownOutput(String);
 
 impl Output {
-    /// Writes the image of `layout` there and returns its descriptor, with the digest of its manifest. `name` is the tag
-    /// where the output has none itself.
+    /// Writes the image of `layout` there and returns its descriptor, with the digest of its manifest. `name` (`NAME:TAG`)
+    /// is its name where the output gives none itself.
     ///
     /// # Errors
     /// When something is missing or corrupt in `layout`, or the place takes no more.
@@ -46,7 +46,13 @@ impl Output {
         image: &Image,
         name: Option<&str>,
     ) -> Result<Descriptor, ArchiveError> {
-        let name = self.name.as_deref().or(name);
+        // A layout's tag is what stands behind the name's colon; an archive for Docker has the whole name.
+        let name = self.name.as_deref().or(match self.format {
+            Format::DockerArchive => name,
+            Format::OciFolder | Format::OciArchive => {
+                name.and_then(|name| Some(name.rsplit_once(':')?.1))
+            }
+        });
         match self.format {
             Format::OciFolder => self.write_folder(layout, image, name),
             Format::OciArchive => {

@@ -211,7 +211,11 @@ fn record(
                 })
             })
             .collect::<std::io::Result<_>>()?,
-        configure: configure_arguments(options),
+        configure: [
+            configure_arguments(options),
+            workshop.configure_arguments().to_vec(),
+        ]
+        .concat(),
         compiler: compiler(workshop)?,
         inputs: String::new(),
     };

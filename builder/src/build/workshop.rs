@@ -16,6 +16,8 @@ pub enum Workshop {
     Root {
         /// The root; it has a compiler and the libraries.
         root: Root,
+        /// Arguments for `configure` beside those that every build gets.
+        configure: Vec<String>,
         /// The distribution's own flags for the compiler.
         compiler_flags: String,
         /// Flags for the linker.
@@ -63,6 +65,15 @@ impl Workshop {
         match self {
             Self::Machine => path.to_owned(),
             Self::Root { root, .. } => root.inside(path),
+        }
+    }
+
+    /// Arguments for `configure` beside those that every build gets.
+    #[must_use]
+    pub fn configure_arguments(&self) -> &[String] {
+        match self {
+            Self::Machine => &[],
+            Self::Root { configure, .. } => configure,
         }
     }
 

@@ -12,6 +12,21 @@ use crate::process::{self, ProcessError};
 /// The suites that a base can name.
 pub const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "forky", "sid"];
 
+/// When each suite was released, in seconds since 1970: the time that the files of its root get, at most. So images of different
+/// content share their base's layer.
+const RELEASED: [(&str, u64); 3] = [
+    ("bullseye", 1_628_899_200),
+    ("bookworm", 1_686_355_200),
+    ("trixie", 1_754_697_600),
+];
+
+/// The time of a suite's root; `newest_s` where it is not released.
+#[must_use]
+pub fn time_of(suite: &str, newest_s: u64) -> u64 {
+    let released = RELEASED.iter().find(|(name, _)| *name == suite);
+    released.map_or(newest_s, |(_, time_s)| *time_s)
+}
+
 /// Why there is no root of a suite.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {

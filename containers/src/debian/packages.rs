@@ -180,6 +180,15 @@ pub fn clean(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a path, relative to the root, is one that [`clean`] removes.
+#[must_use]
+pub fn is_leftover(path: &Path) -> bool {
+    let in_cache = CACHES
+        .iter()
+        .any(|cache| path.starts_with(cache) && path != Path::new(cache));
+    in_cache || LEFTOVERS.iter().any(|file| path == Path::new(file))
+}
+
 /// Removes the files below a folder; its folders stay: packages own some of them.
 fn empty(folder: &Path) -> io::Result<()> {
     if !folder.is_dir() || folder.is_symlink() {

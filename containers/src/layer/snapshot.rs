@@ -39,6 +39,14 @@ pub struct Changes {
     pub removed: BTreeSet<PathBuf>,
 }
 
+impl Changes {
+    /// Leaves out changes of files that do not belong into a layer.
+    pub fn forget(&mut self, unwanted: impl Fn(&Path) -> bool) {
+        self.written.retain(|path| !unwanted(path));
+        self.removed.retain(|path| !unwanted(path));
+    }
+}
+
 impl Snapshot {
     /// Reads the whole folder. Files are hashed.
     ///
