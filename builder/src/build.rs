@@ -9,3 +9,4 @@ pub mod patching;
 pub mod pipeline;
 pub mod prefix;
 pub mod verification;
+pub mod workshop;

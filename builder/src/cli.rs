@@ -22,6 +22,7 @@ struct Cli {
 enum Command {
     Quickstart(commands::quickstart::Arguments),
     Build(commands::build::Arguments),
+    Image(commands::image::Arguments),
     List(commands::list::Arguments),
     Verify(commands::verify::Arguments),
     Record(commands::record::Arguments),
@@ -37,6 +38,7 @@ impl Command {
         match self {
             Self::Quickstart(arguments) => commands::quickstart::run(arguments),
             Self::Build(arguments) => commands::build::run(arguments),
+            Self::Image(arguments) => commands::image::run(arguments),
             Self::List(arguments) => commands::list::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
             Self::Record(arguments) => commands::record::run(arguments),

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod diff;
+pub mod image;
 pub mod list;
 pub mod matrix;
 pub mod merge;

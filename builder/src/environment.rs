@@ -18,5 +18,8 @@ pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 /// The user's home folder.
 pub const HOME: &str = "HOME";
 
+/// The time that everything made gets, at most, in seconds since 1970. Default for images: that of the source.
+pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// The C compiler, as `configure` reads it. Default: `gcc`.
 pub const CC: &str = "CC";

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod environment;
 pub mod error;
 pub mod folders;
+pub mod image;
 mod output;
 pub mod sources;
 mod sources_progress;

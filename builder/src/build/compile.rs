@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::log::{Log, LogError};
 use super::options::{BuildOptions, Markers, Optimize};
+use super::workshop::Workshop;
 use crate::environment::CC;
 use crate::terminal::{Progress, Unit};
 
@@ -51,10 +52,11 @@ pub struct CompilerError {
 ///
 /// # Errors
 /// When there is none.
-pub fn compiler() -> Result<String, CompilerError> {
+pub fn compiler(workshop: &Workshop) -> Result<String, CompilerError> {
     let name = std::env::var(CC).unwrap_or_else(|_| "gcc".to_owned());
     let mut words = name.split_whitespace();
-    let output = Command::new(words.next().unwrap_or_default())
+    let output = workshop
+        .command(words.next().unwrap_or_default(), Path::new("/"))
         .args(words)
         .arg("--version")
         .output();
@@ -71,8 +73,10 @@ pub fn compiler() -> Result<String, CompilerError> {
 pub struct Compilation<'a> {
     /// The patched tree.
     pub tree: &'a Path,
-    /// Where it will be installed in the end.
+    /// Where it will be installed in the end, as the workshop calls it.
     pub prefix: &'a Path,
+    /// Where the commands run.
+    pub workshop: &'a Workshop,
     /// What was chosen.
     pub options: &'a BuildOptions,
     /// The arguments of `configure`, apart from the prefix.
@@ -114,33 +118,25 @@ impl Compilation<'_> {
         // The program was linked for running in the build folder. Link it once more for its place beside lib/.
         fs_err::remove_file(self.tree.join("python"))?;
         let mut link = self.make();
-        link.arg(format!("LDFLAGS={RPATH}")).arg("python");
+        link.arg(format!("LDFLAGS={} {RPATH}", self.workshop.linker_flags()))
+            .arg("python");
         log.run("link", &mut link, |_| {})?;
         progress.finish();
         Ok(())
     }
 
-    /// A command in the tree whose outcome does not depend on the user's Python, locale or make.
-    pub(super) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.tree).env("LC_ALL", "C.UTF-8");
-        for name in [
-            "PYTHONHOME",
-            "PYTHONPATH",
-            "PYTHONDONTWRITEBYTECODE",
-            "MAKEFLAGS",
-            "DESTDIR",
-            "CFLAGS",
-            "LDFLAGS",
-        ] {
-            command.env_remove(name);
-        }
-        command
+    fn command(&self, program: &str) -> Command {
+        self.workshop.command(program, self.tree)
     }
 
     pub(super) fn make(&self) -> Command {
         let mut make = self.command("make");
-        make.arg(format!("EXTRA_CFLAGS={FRAME_POINTERS}"));
+        let flags = self.workshop.compiler_flags();
+        make.arg(format!("EXTRA_CFLAGS={flags} {FRAME_POINTERS}"));
+        let flags = self.workshop.linker_flags();
+        if !flags.is_empty() {
+            make.arg(format!("LDFLAGS={flags}"));
+        }
         make
     }
 

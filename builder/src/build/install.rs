@@ -26,7 +26,8 @@ pub fn stage(
 ) -> Result<PathBuf, LogError> {
     let progress = Progress::start("Installing", &compilation.prefix.display().to_string());
     let mut make = compilation.make();
-    make.arg(format!("DESTDIR={}", staging.display()))
+    let destination = compilation.workshop.path(staging);
+    make.arg(format!("DESTDIR={}", destination.display()))
         .arg("install");
     log.run("install", &mut make, |_| {})?;
     let below = compilation
@@ -36,7 +37,9 @@ pub fn stage(
     let staged = staging.join(below);
     remove_static_archives(&staged)?;
     add_links(&staged.join("bin"))?;
-    free_scripts_from_prefix(&staged.join("bin"), compilation.prefix)?;
+    if compilation.workshop.makes_movable() {
+        free_scripts_from_prefix(&staged.join("bin"), compilation.prefix)?;
+    }
     progress.finish();
     Ok(staged)
 }

@@ -15,6 +15,7 @@ use super::options::{BuildOptions, Markers};
 use super::patching::{self, Patch, PatchError};
 use super::prefix::{BuildRecord, FORMAT, PatchRecord};
 use super::verification::{self, MissingModule, VerifyError};
+use super::workshop::Workshop;
 use crate::folders::{self, FolderError};
 use crate::sources::{Material, Progress, Sha256, Source, UnpackError, unpack};
 use crate::terminal;
@@ -73,8 +74,8 @@ pub fn build(
     place: Option<&Path>,
     progress: &mut dyn Progress,
 ) -> Result<Built, BuildError> {
-    let patches = all_patches(source, options);
-    let record = record(source, options, &patches)?;
+    let job = Job::new(source, options, Workshop::Machine)?;
+    let record = &job.record;
     let name = record.folder_name();
     let home = folders::home()?;
     let prefix = match place {
@@ -99,37 +100,82 @@ pub fn build(
     remove(&work)?;
     let tree = work.join("tree");
     unpack(source, &tree, progress)?;
-    if options.markers != Markers::None {
-        patching::add_header(&tree)?;
-    }
-    patching::apply(&tree, &patches)?;
     let mut log = Log::create(&home.join("logs").join(format!("{name}.log")))?;
-    let compilation = Compilation {
-        tree: &tree,
-        prefix: &prefix,
-        options,
-        configure: &record.configure,
-        objects: patching::objects_with_markers(&patches)
-            .map(str::to_owned)
-            .collect(),
-    };
-    compilation.run(&mut log)?;
-
     // Beside its place, so that the last step is a rename.
     let staging = beside(&prefix)?;
     remove(&staging)?;
-    let staged = install::stage(&compilation, &staging, &mut log)?;
-    record.write(&staged)?;
-    let missing = verification::verify(&staged, options.markers)?;
+    let (staged, missing) = job.make(&tree, &prefix, &staging, &mut log)?;
     fs_err::rename(&staged, &prefix)?;
     remove(&staging)?;
     remove(&work)?;
     Ok(Built {
         prefix,
-        record,
+        record: job.record,
         was_there: false,
         missing,
     })
+}
+
+/// One interpreter to be made: everything that decides what comes out.
+pub struct Job<'a> {
+    options: &'a BuildOptions,
+    workshop: Workshop,
+    patches: Vec<Patch>,
+    /// How it will have been made.
+    pub record: BuildRecord,
+}
+
+impl<'a> Job<'a> {
+    /// Collects what decides about the outcome.
+    ///
+    /// # Errors
+    /// When the source cannot be read or the workshop has no compiler.
+    pub fn new(
+        source: &Source,
+        options: &'a BuildOptions,
+        workshop: Workshop,
+    ) -> Result<Self, BuildError> {
+        let patches = all_patches(source, options);
+        let record = record(source, options, &patches, &workshop)?;
+        Ok(Self {
+            options,
+            workshop,
+            patches,
+            record,
+        })
+    }
+
+    /// From an unpacked tree to a verified prefix below `staging`; `prefix` is its place in the end, as the workshop calls it.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn make(
+        &self,
+        tree: &Path,
+        prefix: &Path,
+        staging: &Path,
+        log: &mut Log,
+    ) -> Result<(PathBuf, Vec<MissingModule>), BuildError> {
+        if self.options.markers != Markers::None {
+            patching::add_header(tree)?;
+        }
+        patching::apply(tree, &self.patches)?;
+        let compilation = Compilation {
+            tree,
+            prefix,
+            workshop: &self.workshop,
+            options: self.options,
+            configure: &self.record.configure,
+            objects: patching::objects_with_markers(&self.patches)
+                .map(str::to_owned)
+                .collect(),
+        };
+        compilation.run(log)?;
+        let staged = install::stage(&compilation, staging, log)?;
+        self.record.write(&staged)?;
+        let missing = verification::verify(&self.workshop, &staged, self.options.markers)?;
+        Ok((staged, missing))
+    }
 }
 
 fn all_patches(source: &Source, options: &BuildOptions) -> Vec<Patch> {
@@ -146,6 +192,7 @@ fn record(
     source: &Source,
     options: &BuildOptions,
     patches: &[Patch],
+    workshop: &Workshop,
 ) -> Result<BuildRecord, BuildError> {
     let mut record = BuildRecord {
         format: FORMAT,
@@ -165,8 +212,12 @@ fn record(
                 })
             })
             .collect::<std::io::Result<_>>()?,
-        configure: configure_arguments(options),
-        compiler: compiler()?,
+        configure: [
+            configure_arguments(options),
+            workshop.configure_arguments().to_vec(),
+        ]
+        .concat(),
+        compiler: compiler(workshop)?,
         inputs: String::new(),
     };
     let header = (options.markers != Markers::None).then(patching::header);

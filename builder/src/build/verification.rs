@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use gil_probes::catalogue::CONTRACT_VERSION;
 use gil_probes::check::{Outcome, check};
-use gil_probes::elf;
-use xshell::{Shell, cmd};
+use gil_probes::elf::{self, Image};
 
 use super::options::Markers;
+use super::workshop::Workshop;
 
 /// Modules of the standard library that are only built where a library is installed, and the Debian package of each.
 const OPTIONAL_MODULES: [(&str, &str); 9] = [
@@ -82,7 +83,11 @@ pub fn interpreter_file(prefix: &Path) -> Result<PathBuf, VerifyError> {
 ///
 /// # Errors
 /// When its markers break the contract, are there against the wish, or the interpreter does not run.
-pub fn verify(prefix: &Path, markers: Markers) -> Result<Vec<MissingModule>, VerifyError> {
+pub fn verify(
+    workshop: &Workshop,
+    prefix: &Path,
+    markers: Markers,
+) -> Result<Vec<MissingModule>, VerifyError> {
     let path = interpreter_file(prefix)?;
     let outcome = check(&elf::read(&path)?);
     if markers == Markers::None {
@@ -95,7 +100,7 @@ pub fn verify(prefix: &Path, markers: Markers) -> Result<Vec<MissingModule>, Ver
             path,
         });
     }
-    missing_modules(&prefix.join("bin/python3"))
+    missing_modules(workshop, &prefix.join("bin/python3"))
 }
 
 /// All faults on one line.
@@ -103,6 +108,35 @@ pub fn verify(prefix: &Path, markers: Markers) -> Result<Vec<MissingModule>, Ver
 pub fn faults(outcome: &Outcome) -> String {
     let texts: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
     texts.join("; ")
+}
+
+/// The markers of an interpreter as JSON: what a tracer has to know about them. `file` is what the interpreter's file is to
+/// be called.
+#[must_use]
+pub fn manifest(file: &Path, image: &Image, outcome: &Outcome) -> serde_json::Value {
+    let markers: Vec<_> = outcome
+        .found
+        .iter()
+        .map(|found| {
+            serde_json::json!({
+                "provider": found.note.provider,
+                "name": found.note.name,
+                "address": found.note.address,
+                "file_offset": image.file_offset(found.note.address),
+                "semaphore": found.note.semaphore,
+                "nop": found.nop.map(|nop| nop.to_string()),
+                "arguments": found.note.operands().map(|operand| operand.map(|operand| operand.to_string())).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
+    serde_json::json!({
+        "file": file,
+        "build_id": image.build_id,
+        "contract": CONTRACT_VERSION,
+        "markers": markers,
+        "faults": faults,
+    })
 }
 
 /// A module that could not be built because a library was not there.
@@ -114,7 +148,7 @@ pub struct MissingModule {
     pub package: &'static str,
 }
 
-fn missing_modules(python: &Path) -> Result<Vec<MissingModule>, VerifyError> {
+fn missing_modules(workshop: &Workshop, python: &Path) -> Result<Vec<MissingModule>, VerifyError> {
     const PROGRAM: &str = "
 import importlib, sys
 for name in sys.argv[1:]:
@@ -124,12 +158,12 @@ for name in sys.argv[1:]:
         print(name)
 ";
     let names = OPTIONAL_MODULES.map(|(name, _)| name);
-    let shell = Shell::new().map_err(std::io::Error::other)?;
-    let output = cmd!(shell, "{python} -I -c {PROGRAM} {names...}")
-        .quiet()
-        .ignore_status()
-        .output()
-        .map_err(std::io::Error::other)?;
+    let program = workshop.path(python).to_string_lossy().into_owned();
+    let output = workshop
+        .command(&program, Path::new("/"))
+        .args(["-I", "-c", PROGRAM])
+        .args(names)
+        .output()?;
     if !output.status.success() {
         return Err(VerifyError::DoesNotRun {
             path: python.to_owned(),

@@ -152,7 +152,7 @@ fn failure(error: &BuildError) -> CommandError {
     CommandError::because(exit, error)
 }
 
-fn read_patch(path: &Path) -> Result<Patch, CommandError> {
+pub(super) fn read_patch(path: &Path) -> Result<Patch, CommandError> {
     Ok(Patch {
         name: path
             .file_name()

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gil_probes::catalogue::CONTRACT_VERSION;
 use gil_probes::check::{Outcome, check};
 use gil_probes::elf::{self, Image};
 
@@ -38,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let image = elf::read(&path).map_err(|error| CommandError::because(Exit::Failed, &error))?;
     let outcome = check(&image);
     if arguments.json {
-        let text = json(&path, &image, &outcome)
+        let text = serde_json::to_string_pretty(&verification::manifest(&path, &image, &outcome))
             .map_err(|error| CommandError::because(Exit::Failed, &error))?;
         terminal::result(&text)?;
     } else {
@@ -139,30 +138,4 @@ fn print(path: &Path, image: &Image, outcome: &Outcome) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn json(path: &Path, image: &Image, outcome: &Outcome) -> Result<String, serde_json::Error> {
-    let markers: Vec<_> = outcome
-        .found
-        .iter()
-        .map(|found| {
-            serde_json::json!({
-                "provider": found.note.provider,
-                "name": found.note.name,
-                "address": found.note.address,
-                "file_offset": image.file_offset(found.note.address),
-                "semaphore": found.note.semaphore,
-                "nop": found.nop.map(|nop| nop.to_string()),
-                "arguments": found.note.operands().map(|operand| operand.map(|operand| operand.to_string())).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
-    serde_json::to_string_pretty(&serde_json::json!({
-        "file": path,
-        "build_id": image.build_id,
-        "contract": CONTRACT_VERSION,
-        "markers": markers,
-        "faults": faults,
-    }))
 }

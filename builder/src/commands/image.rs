@@ -1,0 +1,239 @@
+//! `gilbuild image`: from a version to an image with an interpreter that has GIL markers, without a daemon.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use gil_containers::archive::ArchiveError;
+use gil_containers::base::{Base, BaseError};
+use gil_containers::debian::{BootstrapError, PackageError};
+use gil_containers::image::{Image, LayerOptions};
+use gil_containers::layer::Compression;
+use gil_containers::layout::{Layout, LayoutError};
+use gil_containers::output::Output;
+use gil_containers::platform::Platform;
+use gil_containers::process::ProcessError;
+
+use super::build::{fetch, read_patch};
+use crate::build::options::{BuildOptions, Markers, Optimize};
+use crate::environment::SOURCE_DATE_EPOCH;
+use crate::error::{CommandError, Exit};
+use crate::image::assemble::assemble;
+use crate::image::interpreter::{self, InterpreterError};
+use crate::image::privilege;
+use crate::sources::{self, Sha256, Source, SourceChoice};
+use crate::sources_progress::Shown;
+use crate::terminal::{self, Progress};
+
+/// Build a container image with an interpreter that has GIL markers
+///
+/// The image is laid out like the official slim ones. The interpreter is compiled in a root of the image's own
+/// distribution. Prints the reference with its digest on stdout. Needs no daemon, and no root where user namespaces are
+/// allowed.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to build: a series (3.13), a release (3.13.5), each with `t` behind it for the free-threaded build, a
+    /// source archive, or a source folder
+    #[arg(value_name = "VERSION|PATH")]
+    wanted: String,
+    /// Where to get the source: auto, python.org, debian, or a path
+    #[arg(long, default_value = "auto")]
+    source: SourceChoice,
+    /// The SHA-256 sum of the archive, for a release that gilbuild does not know
+    #[arg(long, value_name = "SUM")]
+    sha256: Option<Sha256>,
+    /// What the image starts from: a Debian suite, oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR, or a tar archive
+    #[arg(long, default_value = "bookworm")]
+    base: Base,
+    /// The compiler's effort
+    #[arg(long, value_enum, default_value_t = Optimize::PgoLto)]
+    optimize: Optimize,
+    /// The markers and their nop
+    #[arg(long, value_enum, default_value_t)]
+    markers: Markers,
+    /// A patch of your own, applied after ours (any number)
+    #[arg(long, value_name = "FILE")]
+    patch: Vec<PathBuf>,
+    /// How many compilers run at once [default: one a processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// How layers are compressed: gzip, zstd or none
+    #[arg(long, default_value_t)]
+    compression: Compression,
+    /// What to call the image [default: python:VERSION-gil]
+    #[arg(long, value_name = "NAME:TAG")]
+    tag: Option<String>,
+    /// Where to put it: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG] (any number)
+    #[arg(long, required = true)]
+    output: Vec<Output>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a source or the base cannot be had, a step of the build fails, or an output cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    privilege::ensure().map_err(|error| CommandError::because(Exit::NotThisMachine, &error))?;
+    let start = Instant::now();
+    let patches = arguments
+        .patch
+        .iter()
+        .map(|path| read_patch(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (request, source) = fetch(&arguments.wanted, &arguments.source, arguments.sha256)?;
+    let options = BuildOptions {
+        optimize: arguments.optimize,
+        markers: arguments.markers,
+        free_threaded: request.free_threaded,
+        patches,
+        jobs: arguments.jobs,
+    };
+
+    let work = tempfile::Builder::new()
+        .prefix("gilbuild-image")
+        .tempdir()?;
+    let folder = |name: &str| -> std::io::Result<PathBuf> {
+        let folder = work.path().join(name);
+        fs_err::create_dir(&folder)?;
+        Ok(folder)
+    };
+    let tree = work.path().join("tree");
+    unpack(&source, &tree)?;
+    let layer_options = LayerOptions {
+        newest_s: newest_s(&tree)?,
+        compression: arguments.compression,
+        created_by: format!("gilbuild image {}", source.version),
+    };
+    let layout = Layout::create(&work.path().join("layout"))
+        .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+
+    let progress = Progress::start("Fetching", &format!("the base {}", arguments.base));
+    let mut image = arguments
+        .base
+        .fetch(&layout, &folder("base")?, &Platform::host(), &layer_options)
+        .map_err(|error| base_failure(&error))?;
+    progress.finish();
+    let interpreter = interpreter::build(
+        &source,
+        &tree,
+        &options,
+        &image,
+        &layout,
+        layer_options.newest_s,
+    )
+    .map_err(|error| interpreter_failure(&error))?;
+    for module in &interpreter.missing {
+        terminal::warning(&format!("the module {} is not in it", module.name));
+    }
+
+    let progress = Progress::start("Assembling", "the image");
+    let layer = assemble(
+        &mut image,
+        &layout,
+        &interpreter,
+        &folder("assembly")?,
+        &layer_options,
+    )
+    .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+    progress.finish();
+    terminal::step(
+        "Layer",
+        &format!(
+            "{} ({:.1} MB, {:.1} MB unpacked)",
+            layer.digest,
+            megabytes(layer.size),
+            megabytes(layer.unpacked_size)
+        ),
+    );
+    let tag = arguments
+        .tag
+        .clone()
+        .unwrap_or_else(|| format!("python:{}-gil", source.version));
+    write(&arguments.output, &layout, &image, &tag)?;
+    let seconds = start.elapsed().as_secs();
+    terminal::step(
+        "Done",
+        &format!("in {} min {:02} s", seconds / 60, seconds % 60),
+    );
+    Ok(())
+}
+
+fn unpack(source: &Source, tree: &Path) -> Result<(), CommandError> {
+    let mut shown = Shown::default();
+    sources::unpack(source, tree, &mut shown)
+        .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+    shown.finish();
+    Ok(())
+}
+
+/// The time that everything in the image gets, at most: that of the source, unless the user says another. So the same source makes
+/// the same image.
+fn newest_s(tree: &Path) -> Result<u64, CommandError> {
+    if let Some(text) = std::env::var_os(SOURCE_DATE_EPOCH) {
+        let text = text.to_string_lossy();
+        return text.parse().map_err(|_| {
+            CommandError::new(
+                Exit::Usage,
+                format!(
+                    "{SOURCE_DATE_EPOCH} is `{text}`: it must be a number of seconds since 1970"
+                ),
+            )
+        });
+    }
+    let time = fs_err::metadata(tree.join("Include/patchlevel.h"))?.modified()?;
+    // A clock before 1970 is no source's.
+    let since_1970 = time
+        .duration_since(UNIX_EPOCH)
+        .or_else(|_| SystemTime::now().duration_since(UNIX_EPOCH));
+    Ok(since_1970.map_or(0, |duration| duration.as_secs()))
+}
+
+fn write(
+    outputs: &[Output],
+    layout: &Layout,
+    image: &Image,
+    tag: &str,
+) -> Result<(), CommandError> {
+    for output in outputs {
+        let progress = Progress::start("Writing", &output.to_string());
+        let descriptor = output
+            .write(layout, image, Some(tag))
+            .map_err(|error| output_failure(output, &error))?;
+        progress.finish();
+        terminal::result(&format!("{output}@{}", descriptor.digest()))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn output_failure(output: &Output, error: &ArchiveError) -> CommandError {
+    CommandError::new(Exit::Failed, format!("cannot write {output}: {error}"))
+}
+
+fn base_failure(error: &BaseError) -> CommandError {
+    let exit = match error {
+        BaseError::Bootstrap(
+            BootstrapError::Mirror(_)
+            | BootstrapError::Process {
+                error: ProcessError::Missing { .. },
+                ..
+            },
+        ) => Exit::NotThisMachine,
+        BaseError::Layout(LayoutError::NoImage { .. }) => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    CommandError::because(exit, error)
+}
+
+fn interpreter_failure(error: &InterpreterError) -> CommandError {
+    let exit = match error {
+        InterpreterError::Packages(PackageError::NoApt) => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    CommandError::because(exit, error)
+}
