@@ -21,7 +21,9 @@ use crate::terminal;
 /// the process itself goes on undisturbed. A command that was started for it is ended with the recording.
 /// Needs root and bpftrace.
 #[derive(Debug, Args)]
-#[command(override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] -- <CMD>...")]
+#[command(
+    override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] -- <CMD>..."
+)]
 pub struct Arguments {
     /// The process to record
     #[arg(

@@ -25,7 +25,6 @@ pub(crate) struct Sums {
 #[derive(Debug)]
 pub(crate) struct Trace {
     pub(crate) pid: u32,
-    pub(crate) start_ns: u64,
     pub(crate) events: Vec<Event>,
     pub(crate) end: Option<String>,
 }
@@ -33,7 +32,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn read(path: &Path) -> Self {
         let mut reader = TextReader::new(fs_err::File::open(path).unwrap()).unwrap();
-        let (pid, start_ns) = (reader.header().pid, reader.header().start_ns.unwrap());
+        let pid = reader.header().pid;
         let mut events = Vec::new();
         let mut end = None;
         while let Some(event) = reader.next_event().unwrap() {
@@ -47,12 +46,7 @@ impl Trace {
             0,
             "every line is one of the format's"
         );
-        Self {
-            pid,
-            start_ns,
-            events,
-            end,
-        }
+        Self { pid, events, end }
     }
 
     pub(crate) fn by_thread(&self) -> BTreeMap<u32, Sums> {
