@@ -84,6 +84,10 @@ impl SessionState {
     #[inline]
     pub(crate) fn event(&mut self, event: Event, sink: &mut impl IntervalSink) {
         let Event { time_ns, tid, kind } = event;
+        if self.ended.is_some() && !matches!(kind, Kind::Lost { .. }) {
+            // Seen while the tracer was detaching, one marker after the other: half of the truth.
+            return;
+        }
         self.start_ns.get_or_insert(time_ns);
         self.end_ns = self.end_ns.max(time_ns);
         self.events += 1;
