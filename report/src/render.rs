@@ -1,11 +1,17 @@
 //! The forms in which a report is written.
 
 mod diff;
+mod firefox;
 mod html;
 mod json;
+mod perfetto;
+mod table;
 mod text;
 
 pub use diff::{diff_json, diff_text};
+pub use firefox::firefox;
 pub use html::html;
 pub use json::json;
+pub use perfetto::PerfettoSink;
+pub use table::{TableError, TableFormat, TableSink};
 pub use text::{Sort, TextOptions, ThreadChoice, text};

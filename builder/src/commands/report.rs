@@ -4,10 +4,15 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use gil_report::render::{self, Sort, TextOptions, ThreadChoice};
-use gil_report::{IntervalSink, Options, Report, Summary, Thresholds, TimelineSink};
+use gil_report::render::{
+    self, PerfettoSink, Sort, TableError, TableFormat, TableSink, TextOptions, ThreadChoice,
+};
+use gil_report::summary::Session;
+use gil_report::{
+    Interval, IntervalSink, Options, Report, Summary, Thresholds, TimelineSink,
+};
 
-use crate::error::CommandError;
+use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::trace_file;
 
@@ -57,6 +62,16 @@ enum Format {
     Json,
     /// One page with a timeline to zoom into; needs no network
     Html,
+    /// For ui.perfetto.dev
+    Perfetto,
+    /// For profiler.firefox.com
+    Firefox,
+    /// Every hold and wait as a row, for notebooks: an Arrow IPC stream
+    Arrow,
+    /// The same as Parquet
+    Parquet,
+    /// The same as CSV
+    Csv,
 }
 
 /// How threads are ordered.
@@ -95,8 +110,67 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             let report = read(arguments, &options, &mut timelines)?;
             render::html(&report, &timelines.into_timelines(), &mut output)?;
         }
+        Format::Perfetto => {
+            let mut perfetto = PerfettoSink::new(output);
+            intervals(arguments, &options, &mut perfetto)?;
+            output = perfetto.finish()?;
+        }
+        Format::Firefox => {
+            let mut timelines = TimelineSink::new();
+            intervals(arguments, &options, &mut timelines)?;
+            render::firefox(&timelines.into_timelines(), &mut output)?;
+        }
+        Format::Arrow => output = table(arguments, &options, TableFormat::Arrow, output)?,
+        Format::Parquet => output = table(arguments, &options, TableFormat::Parquet, output)?,
+        Format::Csv => output = table(arguments, &options, TableFormat::Csv, output)?,
     }
     output.finish()
+}
+
+/// Hands the holds and waits of all traces to a writer of them.
+fn intervals(
+    arguments: &Arguments,
+    options: &Options,
+    sink: &mut impl IntervalSink,
+) -> Result<(), CommandError> {
+    let mut counted = Counted { sink, intervals: 0 };
+    let report = read(arguments, options, &mut counted)?;
+    if counted.intervals == 0 && report.gils.iter().any(|gil| gil.figures.acquisitions > 0) {
+        return Err(CommandError::new(
+            Exit::Failed,
+            "a saved report holds sums, not events: give the trace that it was made from",
+        ));
+    }
+    Ok(())
+}
+
+fn table(
+    arguments: &Arguments,
+    options: &Options,
+    format: TableFormat,
+    output: Output,
+) -> Result<Output, CommandError> {
+    let failed = |error: TableError| CommandError::because(Exit::Failed, &error);
+    let mut table = TableSink::new(format, output).map_err(failed)?;
+    intervals(arguments, options, &mut table)?;
+    table.finish().map_err(failed)
+}
+
+/// Passes intervals on and counts them.
+struct Counted<'s, S> {
+    sink: &'s mut S,
+    intervals: u64,
+}
+
+impl<S: IntervalSink> IntervalSink for Counted<'_, S> {
+    fn interval(&mut self, interval: &Interval<'_>) {
+        self.intervals += 1;
+        self.sink.interval(interval);
+    }
+
+    fn session_ended(&mut self, session: &Session) {
+        self.sink.session_ended(session);
+    }
 }
 
 /// Reads all traces into one report.

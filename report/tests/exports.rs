@@ -1,0 +1,87 @@
+//! What other programs make of the exports: they must find the sums of the report.
+
+#[expect(dead_code, reason = "each test uses its part")]
+mod simulation;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::process::Command;
+
+use gil_report::render::{PerfettoSink, TableFormat, TableSink, firefox, json};
+use gil_report::{IntervalSink, Options, Report, Summary, TimelineSink, summarise};
+use simulation::{Behaviour, MS, Markers, SECOND, simulate, with_cpu_thread};
+
+fn trace() -> Vec<u8> {
+    let mut threads = with_cpu_thread();
+    threads.push(Behaviour::new("hog, \"the\" <hog>", 700 * MS, 90 * MS).stubborn());
+    let mut trace = Vec::new();
+    let truth = simulate(&threads, 4 * SECOND, Markers::All, &mut trace);
+    assert!(truth.is_ok_and(|truth| truth.len() == 4));
+    trace
+}
+
+#[expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+fn read(trace: &[u8], sink: &mut impl IntervalSink) -> Summary {
+    summarise(trace, &Options::default(), sink).unwrap()
+}
+
+#[test]
+fn other_programs_read_the_exports_and_agree() {
+    let trace = trace();
+    let folder = tempfile::tempdir().unwrap();
+    let create = |name: &str| BufWriter::new(File::create(folder.path().join(name)).unwrap());
+    for (name, format) in [
+        ("intervals.arrow", TableFormat::Arrow),
+        ("intervals.parquet", TableFormat::Parquet),
+        ("intervals.csv", TableFormat::Csv),
+    ] {
+        let mut table = TableSink::new(format, create(name)).unwrap();
+        read(&trace, &mut table);
+        table.finish().unwrap();
+    }
+    let mut perfetto = PerfettoSink::new(create("trace.perfetto"));
+    let summary = read(&trace, &mut perfetto);
+    perfetto.finish().unwrap();
+    let mut timelines = TimelineSink::new();
+    read(&trace, &mut timelines);
+    firefox(&timelines.into_timelines(), &mut create("profile.json")).unwrap();
+    let report = Report::new(summary, &Options::default().thresholds);
+    json(&report, &mut create("report.json")).unwrap();
+
+    let python = std::env::var("GILBUILD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports/check_exports.py");
+    let output = Command::new(&python)
+        .arg(script)
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) {
+        skipped(&said);
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+}
+
+#[expect(clippy::print_stderr, reason = "a test that cannot run says why")]
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+#[test]
+fn a_table_that_cannot_be_written_says_so() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    assert!(TableSink::new(TableFormat::Csv, Full).is_err());
+    let mut perfetto = PerfettoSink::new(Full);
+    read(&trace(), &mut perfetto);
+    assert!(perfetto.finish().is_err());
+}
