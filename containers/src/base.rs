@@ -7,10 +7,12 @@ use std::str::FromStr;
 
 use crate::archive::{ArchiveError, open_oci_archive};
 use crate::debian::{BootstrapError, SUITES, bootstrap, time_of};
+use crate::digest::Digest;
 use crate::image::{Image, ImageError, LayerOptions};
 use crate::layer::{LayerReader, Limits, Snapshot, UnpackError, unpack};
 use crate::layout::{Layout, LayoutError};
 use crate::platform::Platform;
+use crate::registry::{self, Client, Credentials, Reference, RegistryError, Shown, Transport};
 
 /// What an image starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +27,23 @@ pub enum Base {
     Rootfs(PathBuf),
     /// An archive of a whole system.
     Tar(PathBuf),
+    /// An image in a registry.
+    Registry(Reference),
+}
+
+/// A base's image, in a layout.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The image.
+    pub image: Image,
+    /// Where it has one, the digest that names it in its registry.
+    pub digest: Option<Digest>,
 }
 
 /// A text that names no base.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "there is no base `{0}`: say a Debian suite ({suites}), oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR, or a tar archive's path", suites = SUITES.join(", ")
+    "there is no base `{0}`: say a Debian suite ({suites}), oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR, a tar archive's path, or an image in a registry, with a tag or with the registry's name (NAME:TAG, REGISTRY/NAME)", suites = SUITES.join(", ")
 )]
 pub struct UnknownBase(String);
 
@@ -49,6 +62,9 @@ pub enum BaseError {
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The archive cannot be unpacked.
     #[error("cannot unpack {}: {error}", archive.display())]
     Unpack {
@@ -78,8 +94,20 @@ impl Base {
         work: &Path,
         platform: &Platform,
         options: &LayerOptions,
-    ) -> Result<Image, BaseError> {
-        match self {
+        transport: Transport,
+        shown: Shown<'_>,
+    ) -> Result<Fetched, BaseError> {
+        let image = match self {
+            Self::Registry(reference) => {
+                let credentials =
+                    Credentials::of(reference.registry()).map_err(RegistryError::from)?;
+                let client = Client::new(reference, transport, credentials)?;
+                let (image, digest) = registry::pull(&client, layout, platform, shown)?;
+                return Ok(Fetched {
+                    image,
+                    digest: Some(digest),
+                });
+            }
             Self::Suite(suite) => {
                 let root = work.join("root");
                 fs_err::create_dir(&root)?;
@@ -90,9 +118,9 @@ impl Base {
                     created_by: format!("mmdebstrap {suite}"),
                     ..options.clone()
                 };
-                Ok(one_layer(&root, layout, platform, &options)?)
+                one_layer(&root, layout, platform, &options)?
             }
-            Self::Rootfs(root) => Ok(one_layer(root, layout, platform, options)?),
+            Self::Rootfs(root) => one_layer(root, layout, platform, options)?,
             Self::Tar(archive) => {
                 let root = work.join("root");
                 fs_err::create_dir(&root)?;
@@ -104,19 +132,20 @@ impl Base {
                         archive: archive.clone(),
                         error,
                     })?;
-                Ok(one_layer(&root, layout, platform, options)?)
+                one_layer(&root, layout, platform, options)?
             }
-            Self::Oci(folder, tag) => Ok(copy(
-                &Layout::open(folder)?,
-                tag.as_deref(),
-                layout,
-                platform,
-            )?),
+            Self::Oci(folder, tag) => {
+                copy(&Layout::open(folder)?, tag.as_deref(), layout, platform)?
+            }
             Self::OciArchive(file, tag) => {
                 let from = open_oci_archive(file, &work.join("layout"))?;
-                Ok(copy(&from, tag.as_deref(), layout, platform)?)
+                copy(&from, tag.as_deref(), layout, platform)?
             }
-        }
+        };
+        Ok(Fetched {
+            image,
+            digest: None,
+        })
     }
 }
 
@@ -165,6 +194,11 @@ impl FromStr for Base {
             }
             Some(("rootfs", rest)) if !rest.is_empty() => Ok(Self::Rootfs(rest.into())),
             _ if Path::new(text).is_file() => Ok(Self::Tar(text.into())),
+            // A bare word is more likely a suite that was mistyped.
+            _ if text.contains(['/', ':', '@']) => text
+                .parse()
+                .map(Self::Registry)
+                .map_err(|_| UnknownBase(text.to_owned())),
             _ => Err(UnknownBase(text.to_owned())),
         }
     }
@@ -178,6 +212,7 @@ impl fmt::Display for Base {
             Self::OciArchive(path, tag) => ("oci-archive:", path, tag.as_deref()),
             Self::Rootfs(path) => ("rootfs:", path, None),
             Self::Tar(path) => ("", path, None),
+            Self::Registry(reference) => return formatter.write_str(&reference.whole()),
         };
         write!(formatter, "{kind}{}", path.display())?;
         tag.map_or(Ok(()), |tag| write!(formatter, ":{tag}"))

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod output;
 pub mod platform;
 pub mod process;
+pub mod registry;
 pub mod root;
 pub mod sbom;
 pub mod time;

@@ -8,23 +8,27 @@ use clap::Args;
 use gil_containers::archive::ArchiveError;
 use gil_containers::base::{Base, BaseError};
 use gil_containers::debian::{BootstrapError, PackageError};
+use gil_containers::digest::Digest;
 use gil_containers::image::{Image, LayerOptions};
 use gil_containers::layer::Compression;
 use gil_containers::layout::{Layout, LayoutError};
 use gil_containers::output::Output;
 use gil_containers::platform::Platform;
 use gil_containers::process::ProcessError;
+use gil_containers::registry::{Reference, Transport};
 
 use super::build::{fetch, read_patch};
 use crate::build::options::{BuildOptions, Markers, Optimize};
 use crate::environment::SOURCE_DATE_EPOCH;
 use crate::error::{CommandError, Exit};
-use crate::image::assemble::assemble;
+use crate::folders;
+use crate::image::assemble::{Assembled, assemble};
 use crate::image::interpreter::{self, InterpreterError};
 use crate::image::privilege;
+use crate::image::push::Push;
 use crate::sources::{self, Sha256, Source, SourceChoice};
 use crate::sources_progress::Shown;
-use crate::terminal::{self, Progress};
+use crate::terminal::{self, Progress, Unit};
 
 /// Build a container image with an interpreter that has GIL markers
 ///
@@ -43,7 +47,8 @@ pub struct Arguments {
     /// The SHA-256 sum of the archive, for a release that gilbuild does not know
     #[arg(long, value_name = "SUM")]
     sha256: Option<Sha256>,
-    /// What the image starts from: a Debian suite, oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR, or a tar archive
+    /// What the image starts from: a Debian suite, an image in a registry, oci:DIR[:TAG], oci-archive:FILE[:TAG],
+    /// rootfs:DIR, or a tar archive
     #[arg(long, default_value = "bookworm")]
     base: Base,
     /// The compiler's effort
@@ -65,8 +70,14 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME:TAG")]
     tag: Option<String>,
     /// Where to put it: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG] (any number)
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "push")]
     output: Vec<Output>,
+    /// Send it to a registry, with the login of `podman login` or `docker login` (any number)
+    #[arg(long, value_name = "REF")]
+    push: Vec<Reference>,
+    /// Speak to registries without encryption; on this machine itself that needs no saying
+    #[arg(long)]
+    plain_http: bool,
 }
 
 /// Runs the command.
@@ -108,12 +119,13 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let layout = Layout::create(&work.path().join("layout"))
         .map_err(|error| CommandError::because(Exit::Failed, &error))?;
 
-    let progress = Progress::start("Fetching", &format!("the base {}", arguments.base));
-    let mut image = arguments
-        .base
-        .fetch(&layout, &folder("base")?, &Platform::host(), &layer_options)
-        .map_err(|error| base_failure(&error))?;
-    progress.finish();
+    let mut image = fetch_base(
+        &arguments.base,
+        &layout,
+        &folder("base")?,
+        &layer_options,
+        transport(arguments),
+    )?;
     let interpreter = interpreter::build(
         &source,
         &tree,
@@ -128,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     }
 
     let progress = Progress::start("Assembling", "the image");
-    let layer = assemble(
+    let Assembled { layer, sbom } = assemble(
         &mut image,
         &layout,
         &interpreter,
@@ -146,17 +158,96 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             megabytes(layer.unpacked_size)
         ),
     );
-    let tag = arguments
-        .tag
-        .clone()
-        .unwrap_or_else(|| format!("python:{}-gil", source.version));
-    write(&arguments.output, &layout, &image, &tag)?;
+    deliver(arguments, &source, &layout, &image, &sbom)?;
     let seconds = start.elapsed().as_secs();
     terminal::step(
         "Done",
         &format!("in {} min {:02} s", seconds / 60, seconds % 60),
     );
     Ok(())
+}
+
+/// Writes the image to where it was asked for, files first, and prints each reference.
+fn deliver(
+    arguments: &Arguments,
+    source: &Source,
+    layout: &Layout,
+    image: &Image,
+    sbom: &str,
+) -> Result<(), CommandError> {
+    let tag = arguments
+        .tag
+        .clone()
+        .unwrap_or_else(|| format!("python:{}-gil", source.version));
+    write(&arguments.output, layout, image, &tag)?;
+    let push = Push {
+        transport: transport(arguments),
+        base: match &arguments.base {
+            Base::Registry(reference) => Some(reference),
+            _ => None,
+        },
+        sessions: &folders::cache()
+            .map_err(|error| CommandError::because(Exit::Failed, &error))?
+            .join("uploads"),
+    };
+    for reference in &arguments.push {
+        let descriptor = image
+            .store(layout)
+            .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+        push.run(reference, layout, &descriptor, sbom)
+            .map_err(|error| {
+                CommandError::new(
+                    Exit::Failed,
+                    format!("cannot push {}: {error}", reference.whole()),
+                )
+            })?;
+        terminal::result(&format!("{}@{}", reference.whole(), descriptor.digest()))?;
+    }
+    Ok(())
+}
+
+fn transport(arguments: &Arguments) -> Transport {
+    if arguments.plain_http {
+        Transport::Plain
+    } else {
+        Transport::Encrypted
+    }
+}
+
+/// Puts the base's image into the layout, and notes in its labels what it is.
+fn fetch_base(
+    base: &Base,
+    layout: &Layout,
+    work: &Path,
+    options: &LayerOptions,
+    transport: Transport,
+) -> Result<Image, CommandError> {
+    let mut progress = Progress::start("Fetching", &format!("the base {base}"));
+    let mut shown = |digest: &Digest, done, total| {
+        progress.part(&digest.to_string(), true);
+        progress.position(done, total, Unit::Bytes);
+    };
+    let fetched = base
+        .fetch(
+            layout,
+            work,
+            &Platform::host(),
+            options,
+            transport,
+            &mut shown,
+        )
+        .map_err(|error| base_failure(&error))?;
+    progress.finish();
+    let mut image = fetched.image;
+    if let Base::Suite(_) | Base::Registry(_) = base {
+        let name = "org.opencontainers.image.base.name";
+        image.configuration.set_label(name, &base.to_string());
+    }
+    if let Some(digest) = fetched.digest {
+        let name = "org.opencontainers.image.base.digest";
+        image.configuration.set_label(name, &digest.to_string());
+    }
+    Ok(image)
 }
 
 fn unpack(source: &Source, tree: &Path) -> Result<(), CommandError> {

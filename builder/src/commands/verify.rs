@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gil_containers::base::Base;
+use gil_containers::registry::Transport;
 use gil_probes::check::{Outcome, check};
 use gil_probes::elf::{self, Image};
 
@@ -10,6 +12,7 @@ use super::record;
 use crate::build::firing::{self, FireError, Fired};
 use crate::build::verification;
 use crate::error::{CommandError, Exit};
+use crate::image::inspect::{Inspected, inspect};
 use crate::terminal;
 
 /// Check that the markers of an interpreter keep the contract
@@ -17,8 +20,9 @@ use crate::terminal;
 /// Prints each marker with its address and arguments, and fails when one is missing, copied or unreadable.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A prefix, an ELF file (python or libpython), or the id of a running process
-    #[arg(value_name = "PREFIX|ELF|PID")]
+    /// A prefix, an ELF file (python or libpython), the id of a running process, or an image, which is not run
+    /// (oci:DIR[:TAG], oci-archive:FILE[:TAG], or NAME:TAG in a registry)
+    #[arg(value_name = "PREFIX|ELF|PID|IMAGE")]
     target: String,
     /// Also run a small program on it with a tracer attached, and demand that each marker fires (a prefix; needs root)
     #[arg(long)]
@@ -33,15 +37,17 @@ pub struct Arguments {
 /// # Errors
 /// When the target cannot be read or its markers break the contract.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    let path = locate(&arguments.target)?;
-    let image = elf::read(&path).map_err(|error| CommandError::because(Exit::Failed, &error))?;
+    let located = locate(&arguments.target)?;
+    let path = &located.shown;
+    let image =
+        elf::read(&located.file).map_err(|error| CommandError::because(Exit::Failed, &error))?;
     let outcome = check(&image);
     if arguments.json {
-        let text = serde_json::to_string_pretty(&verification::manifest(&path, &image, &outcome))
+        let text = serde_json::to_string_pretty(&verification::manifest(path, &image, &outcome))
             .map_err(|error| CommandError::because(Exit::Failed, &error))?;
         terminal::result(&text)?;
     } else {
-        print(&path, &image, &outcome)?;
+        print(path, &image, &outcome)?;
     }
     if !outcome.faults.is_empty() {
         return Err(CommandError::new(
@@ -88,24 +94,55 @@ fn is_library(path: &Path) -> bool {
 }
 
 /// The file that holds the interpreter's code.
-fn locate(target: &str) -> Result<PathBuf, CommandError> {
+struct Located {
+    file: PathBuf,
+    /// What to call it: an image's files are only unpacked for a while.
+    shown: PathBuf,
+    _image: Option<Inspected>,
+}
+
+impl From<PathBuf> for Located {
+    fn from(file: PathBuf) -> Self {
+        Self {
+            shown: file.clone(),
+            file,
+            _image: None,
+        }
+    }
+}
+
+fn locate(target: &str) -> Result<Located, CommandError> {
     let path = Path::new(target);
     if path.is_dir() {
         return verification::interpreter_file(path)
+            .map(Located::from)
             .map_err(|error| CommandError::because(Exit::Failed, &error));
     }
     if path.exists() {
-        return Ok(path.to_owned());
+        return Ok(path.to_owned().into());
     }
-    let Ok(pid) = target.parse() else {
-        return Err(CommandError::new(
+    if let Ok(pid) = target.parse() {
+        return gil_record::interpreter_of(pid)
+            .map(|interpreter| interpreter.reachable.into())
+            .map_err(|error| record::failure(&error));
+    }
+    match target.parse() {
+        Ok(image @ (Base::Oci(..) | Base::OciArchive(..) | Base::Registry(_))) => in_image(&image),
+        _ => Err(CommandError::new(
             Exit::Failed,
-            format!("{target} is no prefix, no file and no process id: name one of them"),
-        ));
-    };
-    gil_record::interpreter_of(pid)
-        .map(|interpreter| interpreter.reachable)
-        .map_err(|error| record::failure(&error))
+            format!("{target} is no prefix, no file, no process id and no image: name one of them"),
+        )),
+    }
+}
+
+fn in_image(image: &Base) -> Result<Located, CommandError> {
+    let inspected = inspect(image, Transport::Encrypted)
+        .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+    Ok(Located {
+        file: inspected.interpreter.clone(),
+        shown: inspected.inside.clone(),
+        _image: Some(inspected),
+    })
 }
 
 fn print(path: &Path, image: &Image, outcome: &Outcome) -> std::io::Result<()> {

@@ -42,6 +42,17 @@ pub enum AssembleError {
 
 /// Where the image keeps what describes its interpreter, below the prefix.
 const DESCRIPTION: &str = "share/gilbuild";
+/// The list of what is in the image, in that folder.
+const SBOM: &str = "sbom.spdx.json";
+
+/// What has come onto the image.
+#[derive(Debug, Clone)]
+pub struct Assembled {
+    /// The layer.
+    pub layer: Layer,
+    /// The list of what is in the image, an SPDX document.
+    pub sbom: String,
+}
 
 /// Puts the interpreter onto the image. `work` is an empty folder for what is needed meanwhile.
 ///
@@ -53,7 +64,7 @@ pub fn assemble(
     interpreter: &Interpreter,
     work: &Path,
     options: &LayerOptions,
-) -> Result<Layer, AssembleError> {
+) -> Result<Assembled, AssembleError> {
     let target = work.join("target");
     fs_err::create_dir(&target)?;
     image.unpack(layout, &target)?;
@@ -80,7 +91,8 @@ pub fn assemble(
     });
     let layer = image.add_layer(layout, &target, &changes, options)?;
     configure(&mut image.configuration, &interpreter.record);
-    Ok(layer)
+    let sbom = fs_err::read_to_string(prefix.join(DESCRIPTION).join(SBOM))?;
+    Ok(Assembled { layer, sbom })
 }
 
 /// `ensurepip` leaves the name `pip` to whoever installs.
@@ -123,7 +135,7 @@ fn describe(
     components.extend(sbom::debian_packages(root)?);
     let name = format!("python-{}", interpreter.record.python);
     let document = sbom::spdx(&name, &components, newest_s);
-    write_json(&folder.join("sbom.spdx.json"), &document)?;
+    write_json(&folder.join(SBOM), &document)?;
     Ok(())
 }
 
