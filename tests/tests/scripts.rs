@@ -1,0 +1,221 @@
+//! The SystemTap and bpftrace scripts against the marker catalogue: names of markers, numbers of arguments, and what the scripts take
+//! them for.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use gil_probes::catalogue::{self, Marker};
+
+/// What scripts call an argument, where they cannot use its own name: in both languages `tid` is the tracer's view of the thread.
+const NATIVE_ID: &str = "native_id";
+
+fn scripts(folder: &str, extension: &str) -> Vec<(PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(folder);
+    let mut scripts: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect();
+    scripts.sort();
+    scripts
+}
+
+/// The text between `open` and `close`, and what follows it.
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<(&'a str, &'a str)> {
+    let (_, rest) = text.split_once(open)?;
+    rest.split_once(close)
+}
+
+/// Words of a text: names, and names with `$` or `@` before them.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "_$@".contains(letter)))
+        .filter(|word| !word.is_empty())
+}
+
+/// A probe of the tapset: `gil.drop`, its marker, and its variables in the order of the arguments.
+struct Alias {
+    name: String,
+    marker: &'static Marker,
+    variables: Vec<String>,
+}
+
+fn tapset() -> Vec<Alias> {
+    let (_, text) = scripts("systemtap/tapset", "stp").pop().unwrap();
+    let mut aliases = Vec::new();
+    let mut rest = text.as_str();
+    while let Some((name, after)) = between(rest, "\nprobe ", " = process(@1).provider(\"") {
+        let (provider, after) = after.split_once("\").mark(\"").unwrap();
+        let (mark, after) = after.split_once("\")\n{").unwrap();
+        let (body, after) = after.split_once("\n}").unwrap();
+        assert_eq!(provider, catalogue::PROVIDER, "{name}");
+        let marker =
+            catalogue::find(mark).unwrap_or_else(|| panic!("{name}: there is no marker {mark}"));
+        let variables = body
+            .lines()
+            .filter_map(|line| line.trim().split_once(" = $arg"))
+            .enumerate()
+            .map(|(index, (variable, number))| {
+                assert_eq!(number, (index + 1).to_string(), "{name}: {variable}");
+                variable.to_owned()
+            })
+            .collect();
+        aliases.push(Alias {
+            name: name.to_owned(),
+            marker,
+            variables,
+        });
+        rest = after;
+    }
+    aliases
+}
+
+#[test]
+fn the_tapset_names_every_marker_and_argument_of_the_catalogue() {
+    let aliases = tapset();
+    let named: BTreeSet<_> = aliases.iter().map(|alias| alias.marker.name).collect();
+    let all: BTreeSet<_> = catalogue::MARKERS
+        .iter()
+        .map(|marker| marker.name)
+        .collect();
+    assert_eq!(named, all);
+    for alias in aliases {
+        let expected: Vec<_> = alias
+            .marker
+            .arguments
+            .iter()
+            .map(|&argument| {
+                if argument == "tid" {
+                    NATIVE_ID
+                } else {
+                    argument
+                }
+            })
+            .collect();
+        assert_eq!(alias.variables, expected, "{}", alias.name);
+    }
+}
+
+#[test]
+fn systemtap_scripts_use_what_their_probe_has() {
+    let aliases = tapset();
+    let every_variable: BTreeSet<_> = aliases
+        .iter()
+        .flat_map(|alias| &alias.variables)
+        .map(String::as_str)
+        .collect();
+    let scripts = scripts("systemtap", "stp");
+    assert_eq!(scripts.len(), 5);
+    for (path, text) in scripts {
+        let code = without_comments(&text);
+        for raw in [".mark(", "$arg", "process("] {
+            assert!(
+                !code.contains(raw),
+                "{}: {raw} belongs into the tapset",
+                path.display()
+            );
+        }
+        let mut probes = 0;
+        let mut rest = code.as_str();
+        while let Some((name, after)) = between(rest, "\nprobe gil.", "\n{") {
+            let (body, after) = after.split_once("\n}").unwrap();
+            rest = after;
+            if name == "target_ended" {
+                continue;
+            }
+            probes += 1;
+            let name = format!("gil.{name}");
+            let alias = aliases.iter().find(|alias| alias.name == name);
+            let alias =
+                alias.unwrap_or_else(|| panic!("{}: the tapset has no {name}", path.display()));
+            for word in words(body).filter(|word| every_variable.contains(word)) {
+                assert!(
+                    alias.variables.iter().any(|variable| variable == word),
+                    "{}: {name} has no {word}",
+                    path.display()
+                );
+            }
+        }
+        assert!(probes > 0, "{} attaches to nothing", path.display());
+    }
+}
+
+#[test]
+fn bpftrace_scripts_take_each_argument_for_what_it_is() {
+    let scripts = scripts("bpftrace", "bt");
+    assert_eq!(scripts.len(), 5);
+    for (path, text) in scripts {
+        // What the comments have said so far: argument 4 is hold_ns.
+        let mut said: Vec<Option<String>> = vec![None; 8];
+        let mut probes = 0;
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once("\nusdt:*:") {
+            note_names(before, &mut said);
+            let (name, after) = after.split_once('\n').unwrap();
+            let (body, after) = after.split_once("\n}").unwrap();
+            rest = after;
+            probes += 1;
+            let marker = name
+                .strip_prefix(catalogue::PROVIDER)
+                .and_then(|name| name.strip_prefix(':'));
+            let marker = marker.and_then(catalogue::find);
+            let marker =
+                marker.unwrap_or_else(|| panic!("{}: there is no marker {name}", path.display()));
+            let used =
+                words(body).filter_map(|word| word.strip_prefix("arg")?.parse::<usize>().ok());
+            for argument in used {
+                let place = format!("{}: {name}: arg{argument}", path.display());
+                let meaning = marker.arguments.get(argument);
+                let meaning = meaning.unwrap_or_else(|| {
+                    panic!("{place}: it has {} arguments", marker.arguments.len())
+                });
+                assert_eq!(
+                    said[argument].as_deref(),
+                    Some(*meaning),
+                    "{place}: what its comment says"
+                );
+            }
+        }
+        assert!(probes > 0, "{} attaches to nothing", path.display());
+    }
+}
+
+/// Reads `hold_ns = arg4` and `holder ident = arg3` out of comments.
+fn note_names(text: &str, said: &mut [Option<String>]) {
+    for comment in text
+        .split("/*")
+        .skip(1)
+        .filter_map(|rest| rest.split("*/").next())
+    {
+        let words: Vec<_> = comment.split_whitespace().collect();
+        for (index, word) in words.iter().enumerate() {
+            let number = word.trim_end_matches([',', '.', ';']).strip_prefix("arg");
+            let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) else {
+                continue;
+            };
+            if index < 2 || words[index - 1] != "=" {
+                continue;
+            }
+            let mut name = words[index - 2];
+            if name == "ident" && index >= 3 && words[index - 3] == "holder" {
+                name = "holder";
+            }
+            said[number] = Some(name.to_owned());
+        }
+    }
+}
+
+fn without_comments(text: &str) -> String {
+    let mut code = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("/*") {
+        code.push_str(before);
+        rest = after.split_once("*/").map_or("", |(_, after)| after);
+    }
+    code + rest
+}
