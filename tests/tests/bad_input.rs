@@ -243,9 +243,17 @@ fn a_patch_that_does_not_fit() {
         .output()
         .unwrap();
     if text(&output).contains("no place has") {
-        return not_run("a_patch_that_does_not_fit", "no place that this machine can reach has CPython 3.13");
+        return not_run(
+            "a_patch_that_does_not_fit",
+            "no place that this machine can reach has CPython 3.13",
+        );
     }
-    refused(&output, 1, "the patch mine.patch does not fit", "Python/ceval.c hunk 1 (line 1)");
+    refused(
+        &output,
+        1,
+        "the patch mine.patch does not fit",
+        "Python/ceval.c hunk 1 (line 1)",
+    );
     let rejected: Vec<String> = files(folder.path())
         .into_iter()
         .filter(|file| file.ends_with("tree/Python/ceval.c.rej"))
