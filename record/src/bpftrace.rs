@@ -5,7 +5,6 @@ mod messages;
 mod output;
 mod script;
 mod version;
-mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +12,6 @@ use std::time::{Duration, Instant};
 use crate::bpftrace::child::Child;
 use crate::bpftrace::output::{EventLines, Lines, SummaryLines};
 use crate::bpftrace::script::Script;
-use crate::bpftrace::window::Window;
 use crate::clock;
 use crate::error::RecordError;
 use crate::privilege;
@@ -21,6 +19,7 @@ use crate::process::Process;
 use crate::stop::{StopFlag, StopReason};
 use crate::trace::Header;
 use crate::tracer::{Counts, Finished, Output, Plan, Session, Tracer};
+use crate::window::Window;
 
 /// Attaching takes under a second; a large interpreter on a busy machine, some.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +34,7 @@ pub(crate) struct Bpftrace;
 
 impl Tracer for Bpftrace {
     fn check(&self) -> Result<(), RecordError> {
-        privilege::check()?;
+        privilege::check_root()?;
         version::check()
     }
 

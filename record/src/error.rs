@@ -114,6 +114,42 @@ pub enum RecordError {
         /// bpftrace's own words, shortened.
         message: String,
     },
+    /// The native tracer could not load or attach its program.
+    #[error(
+        "the native tracer could not attach to process {pid}: {message}; `--backend bpftrace` may work, and `gilbuild verify {pid}` \
+         checks the markers"
+    )]
+    AttachNative {
+        /// The process.
+        pid: u32,
+        /// The reason, of ours or of libbpf.
+        message: String,
+    },
+    /// The totals could not be read out of the kernel.
+    #[error(
+        "{message}: what was counted is lost; record again, with `--mode events` if it stays so"
+    )]
+    Totals {
+        /// Why.
+        message: String,
+    },
+    /// The kernel is older than the native tracer's program needs.
+    #[error(
+        "the native tracer needs Linux 5.12 or newer, and this is {release}: use `--backend bpftrace`"
+    )]
+    KernelTooOld {
+        /// The kernel's release.
+        release: String,
+    },
+    /// The kernel does not tell where its structures' fields are.
+    #[error(
+        "the native tracer needs the kernel's type information, and {release} has no /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF): \
+         use `--backend bpftrace`"
+    )]
+    NoBtf {
+        /// The kernel's release.
+        release: String,
+    },
     /// bpftrace did not attach in time.
     #[error("bpftrace had not attached to process {pid} after {} s and was stopped: {message}", waited.as_secs())]
     AttachTimeout {
@@ -156,6 +192,8 @@ impl RecordError {
             self,
             Self::NotRoot { .. }
                 | Self::MissingCapability { .. }
+                | Self::KernelTooOld { .. }
+                | Self::NoBtf { .. }
                 | Self::BpftraceMissing
                 | Self::BpftraceUnusable { .. }
                 | Self::BpftraceTooOld { .. }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use crate::error::RecordError;
 use crate::interpreter::Interpreter;
 use crate::stop::StopReason;
 
 /// Told what a recording does. Every method may be left out.
 pub trait Observer {
+    /// The native tracer cannot work here, for this reason; bpftrace is used instead.
+    fn falls_back(&mut self, _reason: &RecordError) {}
     /// The command was started as process `pid`.
     fn started(&mut self, _pid: u32) {}
     /// The tracer is attached: from now on events are recorded.

@@ -26,9 +26,23 @@ pub enum Mode {
     Summary,
 }
 
+/// What attaches to the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The native tracer where this machine can, else bpftrace.
+    #[default]
+    Auto,
+    /// The tracer with its own eBPF program.
+    Native,
+    /// bpftrace with the bundled scripts.
+    Bpftrace,
+}
+
 /// How to record.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// What attaches to the process.
+    pub backend: Backend,
     /// What to write down.
     pub mode: Mode,
     /// For how long; without it until the process ends or `stop` is set.

@@ -14,7 +14,7 @@ const CAP_BPF: u32 = 39;
 /// # Errors
 ///
 /// [`RecordError::NotRoot`], [`RecordError::MissingCapability`].
-pub(crate) fn check() -> Result<(), RecordError> {
+pub(crate) fn check_root() -> Result<(), RecordError> {
     // bpftrace refuses to run for anybody but root, whatever capabilities they have.
     let euid = rustix::process::geteuid();
     if !euid.is_root() {
@@ -22,8 +22,21 @@ pub(crate) fn check() -> Result<(), RecordError> {
             euid: euid.as_raw(),
         });
     }
+    check_capabilities()
+}
+
+/// Checks for the capabilities that BPF and uprobes need, whoever has them.
+///
+/// # Errors
+///
+/// [`RecordError::NotRoot`] for a user without any of them, [`RecordError::MissingCapability`].
+pub(crate) fn check_capabilities() -> Result<(), RecordError> {
+    let euid = rustix::process::geteuid();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     match effective_capabilities(&status) {
+        Some(0) if !euid.is_root() => Err(RecordError::NotRoot {
+            euid: euid.as_raw(),
+        }),
         Some(capabilities) => missing(capabilities).map_or(Ok(()), |missing| {
             Err(RecordError::MissingCapability { missing })
         }),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bpftrace::Bpftrace;
 use crate::error::RecordError;
 use crate::interpreter::{self, Found, Interpreter};
 use crate::launch::Launched;
@@ -14,7 +13,7 @@ use crate::options::{Mode, Options, Target};
 use crate::process::{self, Process};
 use crate::stop::StopReason;
 use crate::trace::{self, TraceFile};
-use crate::tracer::{Finished, Output, Plan, Session, Tracer};
+use crate::tracer::{self, Finished, Output, Plan, Session, Tracer};
 
 /// How often to look whether there is a reason to stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -51,26 +50,25 @@ pub fn record(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Recording, RecordError> {
-    let tracer = Bpftrace;
     match target {
         // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
         Target::Process(pid) => {
             let process = Process::open(*pid).ok_or(RecordError::NoSuchProcess { pid: *pid })?;
-            tracer.check()?;
+            let tracer = tracer::choose(options.backend, observer)?;
             let interpreter = find(*pid)?;
-            let (session, interpreter) = attach(&tracer, interpreter, options)?;
+            let (session, interpreter) = attach(tracer.as_ref(), interpreter, options)?;
             observer.attached(&interpreter);
             watch(session, interpreter, &process, options, observer)
         }
         Target::Command(command) => {
-            tracer.check()?;
+            let tracer = tracer::choose(options.backend, observer)?;
             let mut launched = Launched::start(command)?;
             observer.started(launched.pid());
             let interpreter = launched.catch_interpreter(&options.stop)?;
             let process = Process::open(interpreter.pid).ok_or(RecordError::EndedEarly {
                 pid: interpreter.pid,
             })?;
-            let (session, interpreter) = attach(&tracer, interpreter, options)?;
+            let (session, interpreter) = attach(tracer.as_ref(), interpreter, options)?;
             launched.go_on();
             observer.attached(&interpreter);
             let mut recording = watch(session, interpreter, &process, options, observer)?;

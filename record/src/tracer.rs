@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bpftrace::Bpftrace;
 use crate::error::RecordError;
 use crate::interpreter::Interpreter;
-use crate::options::Mode;
+use crate::native::Native;
+use crate::observer::Observer;
+use crate::options::{Backend, Mode};
 use crate::stop::{StopFlag, StopReason};
 use crate::trace::TraceFile;
 
@@ -17,6 +20,39 @@ pub(crate) trait Tracer {
 
     /// Attaches to an interpreter and returns once every marker is live. Gives up when `stop` is set.
     fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError>;
+}
+
+/// The tracer that was asked for, if it can work here. Where the choice is ours: the native one, else bpftrace.
+///
+/// # Errors
+///
+/// Why it cannot; of two, why the better one cannot.
+pub(crate) fn choose(
+    backend: Backend,
+    observer: &mut dyn Observer,
+) -> Result<Box<dyn Tracer>, RecordError> {
+    let tracers: &[fn() -> Box<dyn Tracer>] = match backend {
+        Backend::Auto => &[|| Box::new(Native), || Box::new(Bpftrace)],
+        Backend::Native => &[|| Box::new(Native)],
+        Backend::Bpftrace => &[|| Box::new(Bpftrace)],
+    };
+    let mut reason: Option<RecordError> = None;
+    for tracer in tracers {
+        let tracer = tracer();
+        match tracer.check() {
+            Ok(()) => {
+                if let Some(reason) = &reason {
+                    observer.falls_back(reason);
+                }
+                return Ok(tracer);
+            }
+            Err(error) => {
+                reason.get_or_insert(error);
+            }
+        }
+    }
+    // There is at least one tracer for each backend.
+    Err(reason.unwrap_or(RecordError::BpftraceMissing))
 }
 
 /// What a tracer is to do.

@@ -11,6 +11,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,10 +21,27 @@ ROUNDS = 101
 ATTACHED_ROUNDS = 15
 SESSIONS = 3
 
+
+
+def script(path):
+    """The command that attaches a bpftrace script to a process."""
+    return lambda pid, _: ["bpftrace", "-p", str(pid), ROOT / path, str(pid)]
+
+
+def native(mode):
+    """The command that attaches the native recorder to a process."""
+    return lambda pid, folder: [
+        ROOT / "target/release/gilbuild", "record", "--backend", "native", "--mode", mode, "--pid", str(pid),
+        "--output", f"{folder}/native-{mode}", "--force"]
+
+
+# The first is what the others are compared with.
 TRACERS = {
-    "three markers, maps in the script": ROOT / "tests/bench/three-markers.bt",
-    "gil-summary.bt": ROOT / "bpftrace/gil-summary.bt",
-    "gil-events.bt": ROOT / "bpftrace/gil-events.bt",
+    "three markers, maps in the script": script("tests/bench/three-markers.bt"),
+    "gil-summary.bt": script("bpftrace/gil-summary.bt"),
+    "gil-events.bt": script("bpftrace/gil-events.bt"),
+    "record --mode summary": native("summary"),
+    "record --mode events": native("events"),
 }
 
 
@@ -47,19 +65,17 @@ class Churn:
 
 
 class Attached:
-    """A bpftrace script attached to a process."""
+    """A tracer attached to a process."""
 
-    def __init__(self, script, churn):
-        self.output = subprocess.DEVNULL
-        self.process = subprocess.Popen(
-            ["bpftrace", "-p", str(churn.process.pid), script, str(churn.process.pid)],
-            stdout=self.output, stderr=self.output)
-        # Attached is when a cycle costs visibly more than before.
+    def __init__(self, name, churn, folder):
         idle = churn.round()
+        self.process = subprocess.Popen(
+            TRACERS[name](churn.process.pid, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Attached is when a cycle costs visibly more than before.
         deadline = time.monotonic() + 30
-        while churn.round() < idle + 200:
+        while churn.round() < idle + 150:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"bench: {script.name} did not attach; run it by hand to see why")
+                raise SystemExit(f"bench: {name} did not attach; run it by hand to see why")
             time.sleep(0.05)
 
     def detach(self):
@@ -86,25 +102,26 @@ def dormant(prefixes):
         print(f"  {name:<12} {median:>10.1f} {median / without:>7.3f}")
 
 
-def attached(name, prefix):
-    """What each script adds to a cycle."""
+def attached(name, prefix, folder, yardstick):
+    """What each tracer adds to a cycle. Returns what the first one adds, which is the yardstick unless there is one."""
     churn = Churn(prefix)
     base, figures = [], {tracer: [] for tracer in TRACERS}
     for _ in range(SESSIONS):
-        for tracer, script in TRACERS.items():
+        for tracer in TRACERS:
             base += [churn.round() for _ in range(ATTACHED_ROUNDS)]
-            session = Attached(script, churn)
+            session = Attached(tracer, churn, folder)
             figures[tracer] += [churn.round() for _ in range(ATTACHED_ROUNDS)]
             session.detach()
     churn.close()
     free = statistics.median(base)
     added = {tracer: statistics.median(values) - free for tracer, values in figures.items()}
-    yardstick = added[next(iter(TRACERS))]
+    yardstick = yardstick or added[next(iter(TRACERS))]
     print(f"\nAttached, markers with {name}, {free:.0f} ns a cycle without a tracer:")
     print(f"  {'tracer':<36} {'ns a cycle':>10} {'added':>7} {'ratio':>7}")
     for tracer, values in figures.items():
         print(f"  {tracer:<36} {statistics.median(values):>10.0f} {added[tracer]:>7.0f}"
               f" {added[tracer] / yardstick:>7.2f}")
+    return yardstick
 
 
 def main():
@@ -118,8 +135,11 @@ def main():
     if shutil.which("bpftrace") is None:
         print("NOT RUN: the costs of tracers: bpftrace is not installed", file=sys.stderr)
         return
-    for name, prefix in marked.items():
-        attached(name, prefix)
+    # All ratios are to the script on 1-byte nops: what one pays today.
+    yardstick = None
+    with tempfile.TemporaryDirectory() as folder:
+        for name, prefix in marked.items():
+            yardstick = attached(name, prefix, folder, yardstick)
 
 
 if __name__ == "__main__":

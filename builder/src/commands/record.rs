@@ -19,7 +19,7 @@ use crate::terminal;
 ///
 /// Writes a trace for `gilbuild report` and prints its path. Stops when the time is up, at Ctrl-C, or when the process ends;
 /// the process itself goes on undisturbed. A command that was started for it is ended with the recording.
-/// Needs root and bpftrace.
+/// Needs root, or CAP_BPF and CAP_PERFMON; bpftrace only where the kernel is too old for our own eBPF program.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] -- <CMD>..."
@@ -56,8 +56,10 @@ pub struct Arguments {
 /// What attaches to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Backend {
-    /// The best one that this machine has
+    /// native where the kernel can, else bpftrace
     Auto,
+    /// gilbuild's own eBPF program: exact, a fraction of the cost, needs nothing installed
+    Native,
     /// bpftrace with the bundled scripts
     Bpftrace,
 }
@@ -85,6 +87,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         None => Target::Command(arguments.command.clone()),
     };
     let options = Options {
+        backend: match arguments.backend {
+            Backend::Auto => gil_record::Backend::Auto,
+            Backend::Native => gil_record::Backend::Native,
+            Backend::Bpftrace => gil_record::Backend::Bpftrace,
+        },
         mode: match arguments.mode {
             ModeName::Events => Mode::Events,
             ModeName::Summary => Mode::Summary,
@@ -94,8 +101,6 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         force: arguments.force,
         stop,
     };
-    // Both are the same as long as there is one.
-    let (Backend::Auto | Backend::Bpftrace) = arguments.backend;
     let mut told = Told {
         duration: arguments.duration,
     };
@@ -111,7 +116,7 @@ fn tell(recording: &Recording) {
         terminal::step("Ended", &format!("the command: {status}"));
     }
     if recording.reason == StopReason::Tracer {
-        terminal::warning("bpftrace ended by itself: the recording is shorter than asked for");
+        terminal::warning("the tracer ended by itself: the recording is shorter than asked for");
     }
     if recording.lost > 0 {
         terminal::warning(&format!(
@@ -177,6 +182,10 @@ struct Told {
 }
 
 impl Observer for Told {
+    fn falls_back(&mut self, reason: &RecordError) {
+        terminal::warning(&format!("using bpftrace, which costs more: {reason}"));
+    }
+
     fn started(&mut self, pid: u32) {
         terminal::step("Started", &format!("the command as process {pid}"));
     }
@@ -205,7 +214,7 @@ impl Observer for Told {
             StopReason::Duration => return,
             StopReason::Exit => "the process has ended",
             StopReason::Signal => "asked to",
-            StopReason::Tracer => "bpftrace has ended",
+            StopReason::Tracer => "the tracer has ended",
         };
         terminal::step("Stopping", why);
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::bpftrace::window::Window;
 use crate::clock;
 use crate::stop::StopReason;
 use crate::trace::{Header, TraceFile};
 use crate::tracer::{Counts, Finished};
+use crate::window::Window;
 
 /// Longer than any summary of a process is.
 const LONGEST_SUMMARY: usize = 16 * 1024 * 1024;

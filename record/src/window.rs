@@ -1,20 +1,20 @@
-//! The time that a trace covers: from when everything is attached until we ask bpftrace to stop.
+//! The time that a trace covers: from when everything is attached until it is told to stop.
 //!
-//! bpftrace attaches and detaches its probes one after the other, which takes up to a second. What it sees meanwhile is half
+//! Probes are attached and detached one after the other, which takes bpftrace up to a second. What is seen meanwhile is half
 //! of the truth: claims without their drops, and an end long after the last drop that it could see. None of that is part of the trace.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The time covered, in nanoseconds of `CLOCK_MONOTONIC`. Open at its end as long as the recording goes on.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     start_ns: AtomicU64,
     end_ns: AtomicU64,
 }
 
 impl Window {
     /// Nothing is covered yet.
-    pub(super) fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self {
             start_ns: AtomicU64::new(u64::MAX),
             end_ns: AtomicU64::new(u64::MAX),
@@ -22,27 +22,27 @@ impl Window {
     }
 
     /// Everything is attached.
-    pub(super) fn begin(&self, now_ns: u64) {
+    pub(crate) fn begin(&self, now_ns: u64) {
         self.start_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// From here on it detaches.
-    pub(super) fn end(&self, now_ns: u64) {
+    pub(crate) fn end(&self, now_ns: u64) {
         self.end_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// When the trace begins.
-    pub(super) fn start_ns(&self) -> u64 {
+    pub(crate) fn start_ns(&self) -> u64 {
         self.start_ns.load(Ordering::Relaxed)
     }
 
     /// When it ends, if that is known.
-    pub(super) fn end_ns(&self) -> Option<u64> {
+    pub(crate) fn end_ns(&self) -> Option<u64> {
         Some(self.end_ns.load(Ordering::Relaxed)).filter(|&end_ns| end_ns != u64::MAX)
     }
 
     /// Whether an event of that time belongs to the trace.
-    pub(super) fn covers(&self, time_ns: u64) -> bool {
+    pub(crate) fn covers(&self, time_ns: u64) -> bool {
         (self.start_ns()..=self.end_ns.load(Ordering::Relaxed)).contains(&time_ns)
     }
 }

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+ *
+ * What runs in the kernel at a marker: adds up a thread's holds and waits, hands events to the recorder, or both.
+ *
+ * gil__drop carries a whole cycle, so it is the only marker that fires at every cycle; gil__drop__request fires at most once
+ * in a switch interval. Where the arguments of a marker are is read from its ELF note before the program is loaded and is a
+ * constant here: the verifier drops the branches that are never taken.
+ *
+ * The structures are those of layout.rs. */
+#include "kernel.h"
+
+/* ---- Set before loading ---- */
+
+enum { ARGUMENTS = 6, MARKERS = 2 };
+enum { MARKER_DROP, MARKER_REQUEST };
+enum { IDENT, TID, GIL, FORCED, HOLD_NS, WAIT_NS, HOLDER = FORCED };
+enum { IN_REGISTER, CONSTANT, IN_MEMORY };
+
+/* Where an argument is: in a register (counted in words of struct pt_regs), a constant, or in memory at `value` bytes from
+ * where a register points. */
+struct place {
+    __u8 kind;
+    __u8 reg;
+    __u8 size;
+    __u8 is_signed;
+    __u32 reserved;
+    __s64 value;
+};
+
+struct settings {
+    struct place places[MARKERS][ARGUMENTS];
+    /* Cycles whose hold or wait lasts at least so long become events; all ones: none do. */
+    __u64 events_from_ns;
+    /* The reader is woken when so many bytes wait for it. It also looks by itself now and then. */
+    __u64 wake_at_bytes;
+    /* Whether threads' totals and histograms are kept. */
+    __u64 keep_totals;
+};
+
+const volatile struct settings settings;
+
+/* ---- What user space reads ---- */
+
+struct lane_key {
+    __u64 thread;           /* process << 32 | thread, as the host numbers them */
+    __u64 started;          /* when the thread was started: numbers are used again */
+    __u64 gil;
+};
+
+struct totals {
+    __u64 count;
+    __u64 sum_ns;
+    __u64 max_ns;
+};
+
+/* What one thread did with one GIL. Only that thread writes to it. */
+struct lane {
+    char name[16];
+    __u64 ident;
+    __u64 native_id;
+    __u64 number;
+    __u64 hits;
+    __u64 forced;
+    __u64 requests;
+    struct totals hold;
+    struct totals wait;
+};
+
+enum { EVENT_DROP, EVENT_FORCED_DROP, EVENT_REQUEST, EVENT_THREAD };
+
+struct event {
+    __u64 time_ns;
+    __u32 tid;
+    __u32 kind;
+    __u64 gil;
+    __u64 first;            /* drop: hold_ns; request: the holder's ident */
+    __u64 second;           /* drop: wait_ns */
+};
+
+struct thread_event {
+    __u64 time_ns;
+    __u32 tid;
+    __u32 kind;
+    __u32 pid;
+    __u32 native_id;
+    __u64 ident;
+    char name[16];
+};
+
+enum { LOST_RING_FULL, LOST_LANES_FULL, LOST_BUCKETS_FULL, LOST_CAUSES };
+
+struct counters {
+    __u64 lost[LOST_CAUSES];
+    /* Hits of threads for which there is no lane. */
+    __u64 hits;
+    __u64 next_lane;
+} counters;
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);                 /* set before loading */
+    __type(key, struct lane_key);
+    __type(value, struct lane);
+} lanes SEC(".maps");
+
+/* Lane number << 32 | which of the two << 16 | bucket: how many durations. Sparse, because most buckets stay empty. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);
+    __type(key, __u64);
+    __type(value, __u64);
+} buckets SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 4096);
+} ring SEC(".maps");
+
+/* ---- Arguments ---- */
+
+#define LOAD_(number)                                                                                  \
+    case number:                                                                                       \
+        /* Written out: the compiler would compute an address, and the verifier wants constant ones. */ \
+        asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(context), "i"((number) * 8));        \
+        break;
+#define LOAD4_(first) LOAD_(first) LOAD_((first) + 1) LOAD_((first) + 2) LOAD_((first) + 3)
+
+static __always_inline __u64
+load_register(void *context, __u8 reg)
+{
+    __u64 value = 0;
+    switch (reg) {
+        LOAD4_(0) LOAD4_(4) LOAD4_(8) LOAD4_(12) LOAD4_(16) LOAD4_(20) LOAD4_(24) LOAD4_(28) LOAD_(32)
+    }
+    return value;
+}
+
+static __always_inline __u64
+argument(void *context, int marker, int number)
+{
+    const volatile struct place *place = &settings.places[marker][number];
+    __u64 value;
+    if (place->kind == CONSTANT) {
+        return (__u64)place->value;
+    }
+    value = load_register(context, place->reg);
+    if (place->kind == IN_MEMORY) {
+        void *address = (void *)(value + (__u64)place->value);
+        value = 0;
+        bpf_probe_read_user(&value, sizeof(value), address);
+    }
+    if (place->size == 8) {
+        return value;
+    }
+    if (place->size == 4) {
+        return place->is_signed ? (__u64)(__s64)(__s32)value : (__u32)value;
+    }
+    if (place->size == 2) {
+        return place->is_signed ? (__u64)(__s64)(__s16)value : (__u16)value;
+    }
+    return place->is_signed ? (__u64)(__s64)(__s8)value : (__u8)value;
+}
+
+/* ---- Events ---- */
+
+static __always_inline void
+count_lost(int cause)
+{
+    __sync_fetch_and_add(&counters.lost[cause], 1);
+}
+
+static __always_inline __u64
+wake(void)
+{
+    return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= settings.wake_at_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void
+send(__u32 tid, __u32 kind, __u64 gil, __u64 first, __u64 second)
+{
+    struct event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+    if (!event) {
+        count_lost(LOST_RING_FULL);
+        return;
+    }
+    event->time_ns = bpf_ktime_get_ns();
+    event->tid = tid;
+    event->kind = kind;
+    event->gil = gil;
+    event->first = first;
+    event->second = second;
+    bpf_ringbuf_submit(event, wake());
+}
+
+static __always_inline int
+introduce(const struct lane_key *key, const struct lane *lane)
+{
+    struct thread_event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+    if (!event) {
+        return 0;
+    }
+    event->time_ns = bpf_ktime_get_ns();
+    event->tid = (__u32)key->thread;
+    event->kind = EVENT_THREAD;
+    event->pid = (__u32)(key->thread >> 32);
+    event->native_id = (__u32)lane->native_id;
+    event->ident = lane->ident;
+    __builtin_memcpy(event->name, lane->name, sizeof(event->name));
+    bpf_ringbuf_submit(event, wake());
+    return 1;
+}
+
+/* ---- Lanes ---- */
+
+static __always_inline int
+is_same_name(const char *one, const char *other)
+{
+    const __u64 *a = (const __u64 *)one, *b = (const __u64 *)other;
+    return a[0] == b[0] && a[1] == b[1];
+}
+
+/* The calling thread's lane, made or brought up to date. */
+static __always_inline struct lane *
+find_lane(const struct lane_key *key, __u64 ident, __u64 native_id)
+{
+    char name[16] __attribute__((aligned(8))) = {};
+    struct lane *lane = bpf_map_lookup_elem(&lanes, key);
+    bpf_get_current_comm(name, sizeof(name));
+    if (lane && is_same_name(lane->name, name) && (ident == 0 || lane->ident == ident)) {
+        return lane;
+    }
+    if (!lane) {
+        struct lane fresh = {};
+        fresh.number = __sync_fetch_and_add(&counters.next_lane, 1);
+        bpf_map_update_elem(&lanes, key, &fresh, BPF_NOEXIST);
+        lane = bpf_map_lookup_elem(&lanes, key);
+        if (!lane) {
+            if (settings.keep_totals) {
+                count_lost(LOST_LANES_FULL);
+            }
+            __sync_fetch_and_add(&counters.hits, 1);
+            return 0;
+        }
+    }
+    if (ident != 0) {
+        lane->ident = ident;
+    }
+    lane->native_id = native_id;
+    __builtin_memcpy(lane->name, name, sizeof(name));
+    if (settings.events_from_ns != ~0ULL && !introduce(key, lane)) {
+        /* Once more at the next event. */
+        lane->name[0] = '\0';
+    }
+    return lane;
+}
+
+/* ---- Totals ---- */
+
+/* Each power of two is divided into this many buckets (in powers of two); smaller values have one of their own. */
+enum { BUCKET_BITS = 7 };
+
+static __always_inline __u32
+bucket_of(__u64 value)
+{
+    __u32 shift = 0;
+    __u64 rest = value >> (BUCKET_BITS + 1);
+    if (rest >> 32) { shift += 32; rest >>= 32; }
+    if (rest >> 16) { shift += 16; rest >>= 16; }
+    if (rest >> 8) { shift += 8; rest >>= 8; }
+    if (rest >> 4) { shift += 4; rest >>= 4; }
+    if (rest >> 2) { shift += 2; rest >>= 2; }
+    if (rest >> 1) { shift += 1; rest >>= 1; }
+    shift += (__u32)rest;
+    return (shift << BUCKET_BITS) + (__u32)(value >> shift);
+}
+
+static __always_inline void
+add(struct totals *totals, __u64 lane, __u64 which, __u64 value)
+{
+    __u64 key = lane << 32 | which << 16 | bucket_of(value);
+    __u64 *bucket = bpf_map_lookup_elem(&buckets, &key);
+    totals->count++;
+    totals->sum_ns += value;
+    if (value > totals->max_ns) {
+        totals->max_ns = value;
+    }
+    if (bucket) {
+        ++*bucket;
+    } else {
+        __u64 one = 1;
+        if (bpf_map_update_elem(&buckets, &key, &one, BPF_NOEXIST) != 0) {
+            count_lost(LOST_BUCKETS_FULL);
+        }
+    }
+}
+
+/* ---- Markers ---- */
+
+static __always_inline void
+identify(struct lane_key *key, __u64 gil)
+{
+    struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+    key->thread = bpf_get_current_pid_tgid();
+    key->started = task->start_time;
+    key->gil = gil;
+}
+
+SEC("uprobe.multi")
+int gil_drop(void *context)
+{
+    struct lane_key key;
+    __u64 hold_ns = argument(context, MARKER_DROP, HOLD_NS);
+    __u64 wait_ns = argument(context, MARKER_DROP, WAIT_NS);
+    __u64 forced = argument(context, MARKER_DROP, FORCED);
+    identify(&key, argument(context, MARKER_DROP, GIL));
+    struct lane *lane =
+        find_lane(&key, argument(context, MARKER_DROP, IDENT), argument(context, MARKER_DROP, TID));
+    if (lane) {
+        lane->hits++;
+        if (settings.keep_totals && hold_ns != 0) {
+            lane->forced += forced != 0;
+            add(&lane->hold, lane->number, 0, hold_ns);
+            if (wait_ns != 0) {
+                add(&lane->wait, lane->number, 1, wait_ns);
+            }
+        }
+    }
+    if (settings.events_from_ns != ~0ULL && (hold_ns >= settings.events_from_ns || wait_ns >= settings.events_from_ns)) {
+        send((__u32)key.thread, forced ? EVENT_FORCED_DROP : EVENT_DROP, key.gil, hold_ns, wait_ns);
+    }
+    return 0;
+}
+
+SEC("uprobe.multi")
+int gil_request(void *context)
+{
+    struct lane_key key;
+    identify(&key, argument(context, MARKER_REQUEST, GIL));
+    struct lane *lane =
+        find_lane(&key, argument(context, MARKER_REQUEST, IDENT), argument(context, MARKER_REQUEST, TID));
+    if (lane) {
+        lane->requests++;
+    }
+    if (settings.events_from_ns != ~0ULL) {
+        send((__u32)key.thread, EVENT_REQUEST, key.gil, argument(context, MARKER_REQUEST, HOLDER), 0);
+    }
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,30 @@
+/* What the program uses of the kernel: types, constants of linux/bpf.h, and the one structure it looks into. No kernel
+ * headers are needed to build it; where a field lies in the running kernel, libbpf finds out from its BTF when it loads
+ * the program. */
+#ifndef GIL_KERNEL_H
+#define GIL_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef signed short __s16;
+typedef signed int __s32;
+typedef signed long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+
+enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
+enum { BPF_RB_AVAIL_DATA = 0 };
+
+#include <bpf/bpf_helpers.h>
+
+struct task_struct {
+    __u64 start_time;
+} __attribute__((preserve_access_index));
+
+#endif

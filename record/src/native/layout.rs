@@ -1,0 +1,238 @@
+//! The structures that the eBPF program and we share, byte by byte: those of gil.bpf.c.
+
+use crate::native::place::Place;
+
+/// Arguments in the table of each marker.
+const ARGUMENTS: usize = 6;
+
+/// `struct settings`, without the places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) events_from_ns: u64,
+    pub(super) wake_at_bytes: u64,
+    pub(super) keep_totals: bool,
+}
+
+impl Settings {
+    /// As the program has it. A marker without places is not attached to.
+    pub(super) fn bytes<'a>(&self, markers: impl Iterator<Item = Option<&'a [Place]>>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for places in markers {
+            for number in 0..ARGUMENTS {
+                match places.and_then(|places| places.get(number)) {
+                    Some(place) => {
+                        bytes.extend([
+                            place.kind as u8,
+                            place.register,
+                            place.size,
+                            u8::from(place.signed),
+                            0,
+                            0,
+                            0,
+                            0,
+                        ]);
+                        bytes.extend(place.value.to_ne_bytes());
+                    }
+                    None => bytes.extend([0; 16]),
+                }
+            }
+        }
+        bytes.extend(self.events_from_ns.to_ne_bytes());
+        bytes.extend(self.wake_at_bytes.to_ne_bytes());
+        bytes.extend(u64::from(self.keep_totals).to_ne_bytes());
+        bytes
+    }
+}
+
+/// `struct counters`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    /// Events for which the ring buffer had no room.
+    pub(super) ring_full: u64,
+    /// Cycles of threads for which the table of threads had no room.
+    pub(super) lanes_full: u64,
+    /// Durations that are in the totals, but for which the histograms had no room.
+    pub(super) buckets_full: u64,
+    /// Hits of threads that are in no lane.
+    pub(super) hits: u64,
+}
+
+impl Counters {
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let mut words = Words(bytes);
+        Self {
+            ring_full: words.u64(),
+            lanes_full: words.u64(),
+            buckets_full: words.u64(),
+            hits: words.u64(),
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.ring_full += other.ring_full;
+        self.lanes_full += other.lanes_full;
+        self.buckets_full += other.buckets_full;
+        self.hits += other.hits;
+    }
+}
+
+/// `struct lane_key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LaneKey {
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) gil: u64,
+}
+
+impl LaneKey {
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let mut words = Words(bytes);
+        let thread = words.u64();
+        words.u64();
+        Self {
+            pid: high(thread),
+            tid: low(thread),
+            gil: words.u64(),
+        }
+    }
+}
+
+/// `struct totals`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) count: u64,
+    pub(super) sum_ns: u64,
+    pub(super) max_ns: u64,
+}
+
+/// `struct lane`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lane {
+    pub(super) name: String,
+    pub(super) number: u64,
+    pub(super) hits: u64,
+    pub(super) forced: u64,
+    pub(super) requests: u64,
+    pub(super) hold: Totals,
+    pub(super) wait: Totals,
+}
+
+impl Lane {
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let mut words = Words(bytes);
+        let name = words.name();
+        // The ident and the native id.
+        words.u64();
+        words.u64();
+        let mut lane = Self {
+            name,
+            number: words.u64(),
+            hits: words.u64(),
+            forced: words.u64(),
+            requests: words.u64(),
+            ..Self::default()
+        };
+        for totals in [&mut lane.hold, &mut lane.wait] {
+            totals.count = words.u64();
+            totals.sum_ns = words.u64();
+            totals.max_ns = words.u64();
+        }
+        lane
+    }
+}
+
+/// `struct event` or `struct thread_event`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Drop {
+        forced: bool,
+        gil: u64,
+        hold_ns: u64,
+        wait_ns: u64,
+    },
+    Request {
+        gil: u64,
+        holder: u64,
+    },
+    Thread {
+        pid: u32,
+        native_id: u32,
+        ident: u64,
+        name: String,
+    },
+}
+
+impl Event {
+    /// Reads an event: its time, its thread and what happened. `None` for what the program does not send.
+    pub(super) fn read(bytes: &[u8]) -> Option<(u64, u32, Self)> {
+        let mut words = Words(bytes);
+        let time_ns = words.u64();
+        let (tid, kind) = words.pair();
+        let event = match kind {
+            0 | 1 => Self::Drop {
+                forced: kind == 1,
+                gil: words.u64(),
+                hold_ns: words.u64(),
+                wait_ns: words.u64(),
+            },
+            2 => Self::Request {
+                gil: words.u64(),
+                holder: words.u64(),
+            },
+            3 => {
+                let (pid, native_id) = words.pair();
+                Self::Thread {
+                    pid,
+                    native_id,
+                    ident: words.u64(),
+                    name: words.name(),
+                }
+            }
+            _ => return None,
+        };
+        Some((time_ns, tid, event))
+    }
+}
+
+/// Takes one word after another. What is missing reads as 0.
+struct Words<'a>(&'a [u8]);
+
+impl Words<'_> {
+    fn u64(&mut self) -> u64 {
+        let Some((word, rest)) = self.0.split_first_chunk() else {
+            self.0 = &[];
+            return 0;
+        };
+        self.0 = rest;
+        u64::from_ne_bytes(*word)
+    }
+
+    /// Two `u32`, one after the other. Markers exist for little-endian machines only.
+    fn pair(&mut self) -> (u32, u32) {
+        let word = self.u64();
+        (low(word), high(word))
+    }
+
+    /// A `comm`: up to 15 bytes and a 0.
+    fn name(&mut self) -> String {
+        let (bytes, rest) = self.0.split_at(self.0.len().min(16));
+        self.0 = rest;
+        let length = bytes
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is what is asked for"
+)]
+fn low(word: u64) -> u32 {
+    word as u32
+}
+
+fn high(word: u64) -> u32 {
+    low(word >> 32)
+}

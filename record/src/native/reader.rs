@@ -1,0 +1,247 @@
+//! Takes events out of the ring buffer, in a thread of its own, and writes them into the trace.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use libbpf_rs::{MapHandle, RingBufferBuilder};
+
+use crate::native::layout::Event;
+use crate::native::object::CounterMaps;
+use crate::stop::StopReason;
+use crate::trace::TraceFile;
+use crate::tracer::Counts;
+use crate::window::Window;
+
+/// Events wait no longer than this; when there are many, the program wakes us earlier.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// What the trace says when the program found the buffer full.
+const RING_FULL: &str = "the ring buffer was full";
+
+/// A thread that reads events.
+pub(super) struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<Lines>>,
+}
+
+impl Reader {
+    /// Starts to read. `file` has its header already.
+    pub(super) fn start(
+        ring: MapHandle,
+        counters: CounterMaps,
+        file: TraceFile,
+        window: Arc<Window>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let lines = Lines {
+            file,
+            window,
+            counts,
+            latest_ns: 0,
+            line: Vec::new(),
+            failure: None,
+        };
+        let thread = thread::spawn(move || read(&ring, &counters, lines, &stopped));
+        Self { stop, thread }
+    }
+
+    /// Whether it can write no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Reads what is left, now that nothing more comes, and completes the trace.
+    pub(super) fn finish(self, reason: StopReason) -> io::Result<PathBuf> {
+        self.stop.store(true, Ordering::Release);
+        let lines = self
+            .thread
+            .join()
+            .map_err(|_| io::Error::other("the reader of events has failed"))??;
+        let end_ns = lines.window.end_ns().unwrap_or(lines.latest_ns);
+        lines.file.end(end_ns, reason)
+    }
+}
+
+fn read(
+    ring: &MapHandle,
+    counters: &CounterMaps,
+    lines: Lines,
+    stop: &AtomicBool,
+) -> io::Result<Lines> {
+    let lines = RefCell::new(lines);
+    {
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(ring, |bytes| lines.borrow_mut().take(bytes))
+            .map_err(io::Error::other)?;
+        let buffer = builder.build().map_err(io::Error::other)?;
+        let mut lost = 0;
+        loop {
+            // Before the buffer is emptied, so that nothing can come in between.
+            let last = stop.load(Ordering::Acquire);
+            if !last {
+                // An interrupted wait is as good as one that is over.
+                let _ = buffer.poll(LONGEST_WAIT);
+            }
+            let _ = buffer.consume_raw();
+            let mut lines = lines.borrow_mut();
+            lines.lost(counters.read().ring_full, &mut lost);
+            lines.idle()?;
+            if last {
+                break;
+            }
+        }
+    }
+    Ok(lines.into_inner())
+}
+
+/// Turns events into lines of the trace.
+struct Lines {
+    file: TraceFile,
+    window: Arc<Window>,
+    counts: Arc<Counts>,
+    latest_ns: u64,
+    line: Vec<u8>,
+    failure: Option<io::Error>,
+}
+
+impl Lines {
+    /// Takes one event. Less than 0 ends the reading.
+    fn take(&mut self, bytes: &[u8]) -> i32 {
+        let Some((time_ns, tid, event)) = Event::read(bytes) else {
+            return 0;
+        };
+        if let Err(error) = self.event(time_ns, tid, &event) {
+            self.failure = Some(error);
+            return -1;
+        }
+        0
+    }
+
+    fn event(&mut self, time_ns: u64, tid: u32, event: &Event) -> io::Result<()> {
+        if let Event::Thread {
+            pid,
+            native_id,
+            ident,
+            name,
+        } = event
+        {
+            // Who a thread is also holds for its events after the beginning.
+            let time_ns = time_ns.max(self.window.start_ns());
+            let line = format!("{time_ns} thread {tid} {pid} {native_id} {ident} {name}\n");
+            return self.file.line(line.as_bytes());
+        }
+        if self.window.covers(time_ns) {
+            self.latest_ns = self.latest_ns.max(time_ns);
+            self.counts.events.fetch_add(1, Ordering::Relaxed);
+            self.write(time_ns, tid, event)
+        } else {
+            self.straddling(time_ns, tid, event)
+        }
+    }
+
+    /// A hold that was going on when the trace ended, and ended while the markers were being detached: its beginning, and
+    /// the wait before it, belong to the trace.
+    fn straddling(&mut self, time_ns: u64, tid: u32, event: &Event) -> io::Result<()> {
+        let Event::Drop {
+            gil,
+            hold_ns: hold_ns @ 1..,
+            wait_ns,
+            ..
+        } = *event
+        else {
+            return Ok(());
+        };
+        let acquired_ns = time_ns.saturating_sub(hold_ns);
+        if !self.window.covers(acquired_ns) || time_ns < self.window.start_ns() {
+            return Ok(());
+        }
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        let line = format!("{acquired_ns} acquired {tid} {gil:x} {wait_ns}\n");
+        self.file.line(line.as_bytes())
+    }
+
+    fn write(&mut self, time_ns: u64, tid: u32, event: &Event) -> io::Result<()> {
+        self.line.clear();
+        let mut line = Fields(&mut self.line);
+        line.number(time_ns);
+        match *event {
+            Event::Drop {
+                forced,
+                gil,
+                hold_ns,
+                wait_ns,
+            } => {
+                line.word(b"drop");
+                line.number(tid.into());
+                line.address(gil);
+                line.number(forced.into());
+                line.number(hold_ns);
+                line.number(wait_ns);
+            }
+            Event::Request { gil, holder } => {
+                line.word(b"request");
+                line.number(tid.into());
+                line.address(gil);
+                line.number(holder);
+            }
+            Event::Thread { .. } => {}
+        }
+        if let Some(last) = self.line.last_mut() {
+            *last = b'\n';
+        }
+        self.file.line(&self.line)
+    }
+
+    fn lost(&mut self, now: u64, before: &mut u64) {
+        let lost = now - *before;
+        if lost == 0 {
+            return;
+        }
+        *before = now;
+        self.counts.lost.fetch_add(lost, Ordering::Relaxed);
+        let line = format!("{} lost {lost} {RING_FULL}\n", self.latest_ns);
+        if let Err(error) = self.file.line(line.as_bytes()) {
+            self.failure = Some(error);
+        }
+    }
+
+    /// Nothing more is waiting: write what was collected.
+    fn idle(&mut self) -> io::Result<()> {
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => self.file.flush(),
+        }
+    }
+}
+
+/// Fields of a line, each followed by a space. At a million lines a second the standard formatter is too slow.
+struct Fields<'a>(&'a mut Vec<u8>);
+
+impl Fields<'_> {
+    fn word(&mut self, word: &[u8]) {
+        self.0.extend_from_slice(word);
+        self.0.push(b' ');
+    }
+
+    fn number(&mut self, number: u64) {
+        self.word(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// In hexadecimal.
+    fn address(&mut self, address: u64) {
+        let digits = (64 - address.leading_zeros()).div_ceil(4).max(1);
+        for digit in (0..digits).rev() {
+            let value = address >> (digit * 4) & 15;
+            self.0
+                .push(b"0123456789abcdef"[usize::try_from(value).unwrap_or(0)]);
+        }
+        self.0.push(b' ');
+    }
+}

@@ -1,0 +1,152 @@
+//! The totals that the program kept, read out of its maps.
+
+use std::collections::HashMap;
+
+use libbpf_rs::{MapCore as _, MapFlags};
+
+use crate::native::NativeError;
+use crate::native::layout::{Counters, Lane, LaneKey};
+use crate::native::object::Program;
+
+/// Entries asked of the kernel at a time.
+const BATCH: u32 = 4096;
+/// Each power of two is divided into 2 to the power of this many buckets, as in gil.bpf.c: a bucket is less than 1 % wide.
+const BUCKET_BITS: u32 = 7;
+
+/// What all threads did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Everything {
+    pub(super) rows: Vec<Row>,
+    pub(super) counters: Counters,
+}
+
+/// What one thread did with one GIL.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) key: LaneKey,
+    pub(super) lane: Lane,
+    pub(super) holds: Histogram,
+    pub(super) waits: Histogram,
+}
+
+/// How many durations were how long, by bucket, in rising order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Histogram(Vec<(u32, u64)>);
+
+impl Histogram {
+    /// The duration that the share `quantile` (0.0 to 1.0) does not exceed: the upper end of its bucket, which is less than 1 %
+    /// too long.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rank among fewer than 2^52 durations"
+    )]
+    pub(super) fn quantile_ns(&self, quantile: f64) -> u64 {
+        let count: u64 = self.0.iter().map(|(_, count)| count).sum();
+        let rank = ((count as f64 * quantile).ceil() as u64).max(1);
+        let mut seen = 0;
+        for &(bucket, count) in &self.0 {
+            seen += count;
+            if seen >= rank {
+                return last_of(bucket);
+            }
+        }
+        0
+    }
+}
+
+/// The longest duration that falls into a bucket.
+fn last_of(bucket: u32) -> u64 {
+    let octave = bucket >> BUCKET_BITS;
+    if octave < 2 {
+        return u64::from(bucket);
+    }
+    let shift = octave - 1;
+    let first = u64::from(bucket - (shift << BUCKET_BITS)) << shift;
+    first + ((1 << shift) - 1)
+}
+
+/// Reads everything; the program is to be detached, so that nothing moves meanwhile.
+pub(super) fn read(program: &Program) -> Result<Everything, NativeError> {
+    let mut histograms = histograms(program)?;
+    let mut rows = Vec::new();
+    for (key, value) in entries(&program.lanes)? {
+        let lane = Lane::read(&value);
+        let mut histogram = |which| {
+            let mut buckets = histograms.remove(&(lane.number, which)).unwrap_or_default();
+            buckets.sort_unstable();
+            Histogram(buckets)
+        };
+        rows.push(Row {
+            key: LaneKey::read(&key),
+            holds: histogram(0),
+            waits: histogram(1),
+            lane,
+        });
+    }
+    Ok(Everything {
+        rows,
+        counters: program.counters()?.read(),
+    })
+}
+
+/// Buckets by lane and by whether they count holds (0) or waits (1).
+type Histograms = HashMap<(u64, u64), Vec<(u32, u64)>>;
+
+fn histograms(program: &Program) -> Result<Histograms, NativeError> {
+    let mut histograms = Histograms::new();
+    for (key, value) in entries(&program.buckets)? {
+        let (Ok(key), Ok(count)) = (key.try_into(), value.try_into()) else {
+            continue;
+        };
+        let (key, count) = (u64::from_ne_bytes(key), u64::from_ne_bytes(count));
+        let bucket = u32::try_from(key & 0xffff).unwrap_or(u32::MAX);
+        let which = key >> 16 & 0xffff;
+        histograms
+            .entry((key >> 32, which))
+            .or_default()
+            .push((bucket, count));
+    }
+    Ok(histograms)
+}
+
+type Entry = (Vec<u8>, Vec<u8>);
+
+fn entries(map: &libbpf_rs::MapHandle) -> Result<Vec<Entry>, NativeError> {
+    let entries = map
+        .lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY)
+        .map_err(|error| NativeError::Libbpf {
+            message: format!("cannot read the totals: {error}"),
+        })?;
+    Ok(entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_ends_where_the_next_begins() {
+        assert_eq!(last_of(0), 0);
+        assert_eq!(last_of(255), 255);
+        // 256 and 257, then 258 and 259.
+        assert_eq!(last_of(256), 257);
+        assert_eq!(last_of(257), 259);
+        assert_eq!(last_of(383), 511);
+        assert_eq!(last_of(384), 515);
+        for bucket in 300..6000 {
+            let width = last_of(bucket) - last_of(bucket - 1);
+            assert!(width * 100 <= last_of(bucket), "bucket {bucket}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_is_the_end_of_its_bucket() {
+        let histogram = Histogram(vec![(10, 5), (100, 4), (384, 1)]);
+        assert_eq!(histogram.quantile_ns(0.5), 10);
+        assert_eq!(histogram.quantile_ns(0.51), 100);
+        assert_eq!(histogram.quantile_ns(0.99), 515);
+        assert_eq!(Histogram::default().quantile_ns(0.5), 0);
+    }
+}
