@@ -1,4 +1,4 @@
-//! Renders a trace without the command line around it: `render FORMAT < trace`.
+//! Renders a trace without the command line around it: `render text|color|json|html < trace`.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -19,6 +19,13 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut output = BufWriter::new(io::stdout().lock());
     match format.as_str() {
         "text" => text(&report, &TextOptions::default(), &mut output)?,
+        "color" => {
+            let options = TextOptions {
+                color: true,
+                ..TextOptions::default()
+            };
+            text(&report, &options, &mut output)?;
+        }
         "json" => json(&report, &mut output)?,
         "html" => html(&report, &timelines.into_timelines(), &mut output)?,
         _ => return Ok(ExitCode::from(2)),

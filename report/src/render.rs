@@ -5,6 +5,7 @@ mod firefox;
 mod html;
 mod json;
 mod perfetto;
+#[cfg(feature = "tables")]
 mod table;
 mod text;
 
@@ -13,5 +14,6 @@ pub use firefox::firefox;
 pub use html::html;
 pub use json::json;
 pub use perfetto::PerfettoSink;
+#[cfg(feature = "tables")]
 pub use table::{TableError, TableFormat, TableSink};
 pub use text::{Sort, TextOptions, ThreadChoice, text};

@@ -5,11 +5,15 @@ usage: check_exports.py FOLDER
 
 import csv
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
+NOTEBOOK = pathlib.Path(__file__).resolve().parents[3] / "docs/intervals.ipynb"
+
 try:
+    import bokeh.plotting  # noqa: F401  the notebook needs it
     import duckdb
     import pandas
     import pyarrow.ipc
@@ -17,7 +21,7 @@ try:
     from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 except ImportError as missing:
-    print(f"{missing.name} is not installed; set GILBUILD_TEST_PYTHON to a Python with: pyarrow pandas duckdb perfetto", file=sys.stderr)
+    print(f"{missing.name} is not installed; set GILBUILD_TEST_PYTHON to a Python with: bokeh duckdb pandas perfetto protobuf pyarrow", file=sys.stderr)
     sys.exit(77)
 
 
@@ -33,6 +37,21 @@ def main():
     for name, found in readers(folder):
         assert found == wanted, f"{name}: {found} instead of {wanted}"
         print(f"{name} agrees")
+    notebook(folder, wanted)
+
+
+def notebook(folder, wanted):
+    """Runs the cells of the notebook in the documentation one after the other."""
+    os.environ["INTERVALS"] = str(folder / "intervals.parquet")
+    os.environ["TIMELINE"] = str(folder / "timeline.html")
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    names = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    totals = names["totals"]
+    assert {(thread, state): int(totals.loc[thread, state]) for thread, state in wanted} == {key: total for key, (_, total) in wanted.items()}
+    assert (folder / "timeline.html").stat().st_size > 10_000
 
 
 def readers(folder):
