@@ -1,4 +1,4 @@
-//! What this machine can trace with: which of eBPF, bpftrace and SystemTap work here, and what would mend those that do not.
+//! What this machine can trace with: which of gilbuild's own eBPF program, bpftrace and SystemTap work here, and what would mend those that do not.
 
 mod bpftrace;
 mod facts;
@@ -27,8 +27,6 @@ pub struct Need {
 pub enum State {
     /// It is there.
     Met,
-    /// It is not, and without it some things do not work or cost more.
-    Wanted,
     /// It is not, and nothing works without it.
     Missing,
 }
@@ -36,7 +34,7 @@ pub enum State {
 /// A way of tracing, and all that it needs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Way {
-    /// `eBPF`, `bpftrace`, `SystemTap`.
+    /// `native`, `bpftrace`, `SystemTap`.
     pub name: &'static str,
     /// What it needs, in the order in which to mend it.
     pub needs: Vec<Need>,
@@ -66,15 +64,6 @@ impl Need {
         }
     }
 
-    fn wanted(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self {
-            what,
-            state: State::Wanted,
-            found: found.into(),
-            mend: Some(mend.into()),
-        }
-    }
-
     fn missing(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             what,
@@ -85,19 +74,19 @@ impl Need {
     }
 }
 
-/// What eBPF tracers need of the kernel.
+/// What `gilbuild record`'s own eBPF program needs of the kernel.
 #[must_use]
-pub fn ebpf(facts: &Facts) -> Way {
+pub fn native(facts: &Facts) -> Way {
     Way {
         name: "eBPF",
-        needs: kernel::needs(facts),
+        needs: kernel::native_needs(facts),
     }
 }
 
 /// What the bpftrace scripts need.
 #[must_use]
 pub fn bpftrace(facts: &Facts) -> Way {
-    let mut needs = kernel::needs(facts);
+    let mut needs = kernel::bpftrace_needs(facts);
     needs.extend(bpftrace::needs(facts));
     Way {
         name: "bpftrace",

@@ -23,7 +23,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let facts = Facts::of_this_machine();
     let ways = [
-        host::ebpf(&facts),
+        host::native(&facts),
         host::bpftrace(&facts),
         host::systemtap(&facts),
     ];
@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     }
     Err(CommandError::new(
         Exit::NotThisMachine,
-        "this machine can trace neither with eBPF nor with bpftrace nor with SystemTap: mend one of them as said above",
+        "this machine can trace neither with its own eBPF program nor with bpftrace nor with SystemTap: mend one of them as said above",
     ))
 }
 
@@ -58,7 +58,6 @@ fn lines(way: &Way) -> Vec<String> {
     for need in &way.needs {
         let mark = match need.state {
             State::Met => "ok",
-            State::Wanted => "better",
             State::Missing => "NO",
         };
         lines.push(format!("  {mark:<6} {:<17} {}", need.what, need.found));

@@ -8,9 +8,7 @@ use gil_report::render::{
     self, PerfettoSink, Sort, TableError, TableFormat, TableSink, TextOptions, ThreadChoice,
 };
 use gil_report::summary::Session;
-use gil_report::{
-    Interval, IntervalSink, Options, Report, Summary, Thresholds, TimelineSink,
-};
+use gil_report::{Interval, IntervalSink, Options, Report, Summary, Thresholds, TimelineSink};
 
 use crate::error::{CommandError, Exit};
 use crate::output::Output;

@@ -1,4 +1,4 @@
-//! What eBPF needs of the kernel and of the user.
+//! What programs in eBPF need of the kernel and of the user.
 
 use super::{Facts, Need};
 
@@ -7,16 +7,40 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+/// The oldest kernel for gilbuild's own program: atomic additions that return a value came with it.
+const OLDEST: (u32, u32) = (5, 12);
+
 /// From this one on, kernels turn a 5-byte nop into a call instead of a trap.
 const FAST_NOPS: (u32, u32) = (6, 18);
 
-pub(super) fn needs(facts: &Facts) -> Vec<Need> {
+/// What gilbuild's own program needs.
+pub(super) fn native_needs(facts: &Facts) -> Vec<Need> {
     vec![
         privilege(facts),
+        version(facts),
         uprobes(facts),
         type_information(facts),
         nops(facts),
     ]
+}
+
+/// What bpftrace needs beside itself.
+pub(super) fn bpftrace_needs(facts: &Facts) -> Vec<Need> {
+    vec![privilege(facts), uprobes(facts), nops(facts)]
+}
+
+fn version(facts: &Facts) -> Need {
+    let what = "kernel";
+    let release = facts.kernel_release();
+    if facts.kernel_version() >= OLDEST {
+        Need::met(what, format!("Linux {release}"))
+    } else {
+        Need::missing(
+            what,
+            format!("Linux {release} is too old"),
+            "use bpftrace or SystemTap, or boot Linux 5.12 or newer",
+        )
+    }
 }
 
 fn privilege(facts: &Facts) -> Need {
