@@ -31,6 +31,8 @@ enum Command {
     Merge(commands::merge::Arguments),
     Matrix(commands::matrix::Arguments),
     Sources(commands::sources::Arguments),
+    Script(commands::script::Arguments),
+    Doctor(commands::doctor::Arguments),
 }
 
 impl Command {
@@ -47,6 +49,8 @@ impl Command {
             Self::Merge(arguments) => commands::merge::run(arguments),
             Self::Matrix(arguments) => commands::matrix::run(arguments),
             Self::Sources(arguments) => commands::sources::run(arguments),
+            Self::Script(arguments) => commands::script::run(arguments),
+            Self::Doctor(arguments) => commands::doctor::run(arguments),
         }
     }
 }

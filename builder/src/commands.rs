@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod diff;
+pub mod doctor;
 pub mod image;
 pub mod list;
 pub mod matrix;
@@ -9,5 +10,6 @@ pub mod merge;
 pub mod quickstart;
 pub mod record;
 pub mod report;
+pub mod script;
 pub mod sources;
 pub mod verify;

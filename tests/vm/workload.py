@@ -127,8 +127,8 @@ def main():
     parser.add_argument("--semaphore", type=lambda text: int(text, 16), required=True)
     parser.add_argument("--markers", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=1000)
-    parser.add_argument("--hogs", type=int, default=12)
-    parser.add_argument("--hog-ms", type=int, default=60)
+    parser.add_argument("--hogs", type=int, default=8)
+    parser.add_argument("--hog-ms", type=int, default=150)
     arguments = parser.parse_args()
 
     # How many numbers take `hog_ms` or more to add up on this machine: nothing makes it faster than the fastest.

@@ -1,0 +1,279 @@
+//! `gilbuild script`: lists, shows, runs and exports the bundled SystemTap and bpftrace scripts.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use clap::{Args, Subcommand};
+use fs_err as fs;
+use signal_hook::consts::SIGINT;
+
+use super::record;
+use crate::error::{CommandError, Exit};
+use crate::host::{self, Facts, Way};
+use crate::scripts::{SCRIPTS, SYSTEMTAP_COMPANIONS, Script, Tool};
+use crate::terminal;
+
+/// List, show, run or export the SystemTap and bpftrace scripts
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print their names and what they are for
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script
+    Show {
+        /// Its name, as `gilbuild script list` prints it
+        name: String,
+        /// Print what it prints instead: its example
+        #[arg(long)]
+        example: bool,
+    },
+    /// Run a script on a process
+    ///
+    /// Needs root. SystemTap compiles a kernel module first, which takes a minute.
+    Run {
+        /// Its name, as `gilbuild script list` prints it
+        name: String,
+        /// The process to watch; it may be in a container
+        #[arg(long)]
+        pid: u32,
+        /// What the script takes: limits in milliseconds, seconds between reports; see its first lines
+        #[arg(last = true, value_name = "ARGUMENT")]
+        arguments: Vec<String>,
+    },
+    /// Write all scripts, with what they need and their examples, to a folder
+    Export {
+        /// The folder; it must be empty or not exist
+        folder: PathBuf,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no such script, this machine cannot run it, or a file cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    match &arguments.action {
+        Action::List { json } => list(*json),
+        Action::Show { name, example } => {
+            let script = find(name)?;
+            let text = if *example {
+                script.example
+            } else {
+                script.text
+            };
+            Ok(terminal::result(text.trim_end_matches('\n'))?)
+        }
+        Action::Run {
+            name,
+            pid,
+            arguments,
+        } => watch(find(name)?, *pid, arguments),
+        Action::Export { folder } => export(folder),
+    }
+}
+
+fn find(name: &str) -> Result<&'static Script, CommandError> {
+    Script::find(name).ok_or_else(|| {
+        let names: Vec<_> = SCRIPTS.iter().map(|script| script.name).collect();
+        CommandError::new(
+            Exit::Usage,
+            format!(
+                "there is no script {name}: choose one of {}",
+                names.join(", ")
+            ),
+        )
+    })
+}
+
+fn list(json: bool) -> Result<(), CommandError> {
+    if json {
+        let list: Vec<_> = SCRIPTS
+            .iter()
+            .map(|script| serde_json::json!({"name": script.name, "tool": script.tool(), "purpose": script.purpose()}))
+            .collect();
+        let text = serde_json::to_string_pretty(&list)
+            .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+        return Ok(terminal::result(&text)?);
+    }
+    for script in &SCRIPTS {
+        terminal::result(&format!("{:<16} {}", script.name, script.purpose()))?;
+    }
+    Ok(())
+}
+
+/// Runs a script on a process until the script ends or the user stops it.
+fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandError> {
+    for argument in arguments {
+        // They become part of the script's text.
+        if !argument
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric())
+        {
+            return Err(CommandError::new(
+                Exit::Usage,
+                format!("`{argument}` is no argument for a script: they are numbers and words"),
+            ));
+        }
+    }
+    let interpreter = gil_record::interpreter_of(pid).map_err(|error| record::failure(&error))?;
+    let facts = Facts::of_this_machine();
+    let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
+    write_scripts(folder.path())?;
+    // Ctrl-C is for the tracer, which prints its report then; gilbuild waits for that.
+    signal_hook::flag::register(SIGINT, std::sync::Arc::default())?;
+    let pid = pid.to_string();
+    let status = match script.tool() {
+        Tool::Bpftrace => {
+            demand(&host::bpftrace(&facts))?;
+            start(
+                Command::new("bpftrace")
+                    .arg("-p")
+                    .arg(&pid)
+                    .arg(folder.path().join("bpftrace").join(script.name))
+                    .args(arguments),
+            )?
+        }
+        Tool::Systemtap => {
+            demand(&host::systemtap(&facts))?;
+            let folder = folder.path().join("systemtap");
+            let mut stap = Command::new("stap");
+            stap.arg("-R")
+                .arg(runtime(&folder)?)
+                .arg("-I")
+                .arg(folder.join("tapset"))
+                .args(["-x", &pid]);
+            // SystemTap names a file as the process does, and looks for it there: in a container, below its root.
+            if is_elsewhere(&interpreter.file, &interpreter.reachable) {
+                let mut root = OsString::from("--sysroot=");
+                root.push(format!("/proc/{pid}/root"));
+                stap.arg(root);
+            }
+            start(
+                stap.arg(folder.join(script.name))
+                    .arg(&interpreter.file)
+                    .args(arguments),
+            )?
+        }
+    };
+    ended(script, status)
+}
+
+/// Whether a path means another file to the process than to us.
+fn is_elsewhere(file: &Path, reachable: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| {
+        fs::metadata(path)
+            .map(|found| (found.dev(), found.ino()))
+            .ok()
+    };
+    identity(file).is_none() || identity(file) != identity(reachable)
+}
+
+/// A runtime of SystemTap's that compiles against this kernel's headers.
+fn runtime(folder: &Path) -> Result<PathBuf, CommandError> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let output = Command::new(folder.join("runtime-for"))
+        .arg(format!("/lib/modules/{}/build", release.trim()))
+        .arg(folder.join("runtime"))
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(CommandError::new(
+            Exit::NotThisMachine,
+            "SystemTap's runtime could not be made ready for this kernel: see above; `gilbuild doctor` says what is missing",
+        ));
+    }
+    Ok(PathBuf::from(
+        String::from_utf8_lossy(&output.stdout).trim(),
+    ))
+}
+
+fn demand(way: &Way) -> Result<(), CommandError> {
+    let Some(need) = way.obstacle() else {
+        return Ok(());
+    };
+    let mend = need.mend.as_deref().unwrap_or("see gilbuild doctor");
+    Err(CommandError::new(
+        Exit::NotThisMachine,
+        format!(
+            "{} cannot run here: {}: {}; to mend it: {mend}",
+            way.name, need.what, need.found
+        ),
+    ))
+}
+
+fn start(command: &mut Command) -> Result<ExitStatus, CommandError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .status()
+        .map_err(|error| CommandError::new(Exit::Failed, format!("cannot run {program}: {error}")))
+}
+
+fn ended(script: &Script, status: ExitStatus) -> Result<(), CommandError> {
+    if status.success() {
+        return Ok(());
+    }
+    Err(CommandError::new(
+        Exit::Failed,
+        format!(
+            "{} ended with {status}; what its tracer printed above says why, and `gilbuild doctor` what this machine lacks",
+            script.name
+        ),
+    ))
+}
+
+fn export(folder: &Path) -> Result<(), CommandError> {
+    if folder.exists() && fs::read_dir(folder)?.next().is_some() {
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!(
+                "{} is not empty: name a folder that is empty or does not exist yet",
+                folder.display()
+            ),
+        ));
+    }
+    write_scripts(folder)?;
+    Ok(terminal::result(&folder.display().to_string())?)
+}
+
+/// Writes all scripts: `bpftrace/…` and `systemtap/…`.
+fn write_scripts(folder: &Path) -> std::io::Result<()> {
+    for script in &SCRIPTS {
+        let folder = folder.join(match script.tool() {
+            Tool::Bpftrace => "bpftrace",
+            Tool::Systemtap => "systemtap",
+        });
+        write(&folder.join(script.name), script.text, true)?;
+        write(&folder.join(script.example_name()), script.example, false)?;
+    }
+    for companion in &SYSTEMTAP_COMPANIONS {
+        write(
+            &folder.join("systemtap").join(companion.path),
+            companion.text,
+            companion.executable,
+        )?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str, executable: bool) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)?;
+    if executable {
+        fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! The bundled SystemTap and bpftrace scripts, inside this program.
+
+/// What runs a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tool {
+    /// `stap`, with the tapset.
+    Systemtap,
+    /// `bpftrace`.
+    Bpftrace,
+}
+
+/// A bundled script.
+#[derive(Debug, Clone, Copy)]
+pub struct Script {
+    /// Its file name, `gil-summary.stp`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// What it prints: the example file beside it.
+    pub example: &'static str,
+}
+
+/// A file that scripts need or that explains them, by its path in an export.
+#[derive(Debug, Clone, Copy)]
+pub struct Companion {
+    /// Its path below the folder of its tool, `tapset/gil.stp`.
+    pub path: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// Whether it is a program.
+    pub executable: bool,
+}
+
+macro_rules! script {
+    ($folder:literal, $stem:literal, $extension:literal) => {
+        Script {
+            name: concat!($stem, ".", $extension),
+            text: include_str!(concat!("../../", $folder, "/", $stem, ".", $extension)),
+            example: include_str!(concat!("../../", $folder, "/", $stem, "_example.txt")),
+        }
+    };
+}
+
+/// All scripts, in the order of how much one sees.
+pub const SCRIPTS: [Script; 10] = [
+    script!("bpftrace", "gil-summary", "bt"),
+    script!("bpftrace", "gil-top", "bt"),
+    script!("bpftrace", "gil-slow", "bt"),
+    script!("bpftrace", "gil-blame", "bt"),
+    script!("bpftrace", "gil-events", "bt"),
+    script!("systemtap", "gil-summary", "stp"),
+    script!("systemtap", "gil-top", "stp"),
+    script!("systemtap", "gil-slow", "stp"),
+    script!("systemtap", "gil-blame", "stp"),
+    script!("systemtap", "gil-events", "stp"),
+];
+
+/// What the SystemTap scripts need beside them.
+pub const SYSTEMTAP_COMPANIONS: [Companion; 2] = [
+    Companion {
+        path: "tapset/gil.stp",
+        text: include_str!("../../systemtap/tapset/gil.stp"),
+        executable: false,
+    },
+    Companion {
+        path: "runtime-for",
+        text: include_str!("../../systemtap/runtime-for"),
+        executable: true,
+    },
+];
+
+impl Script {
+    /// The script of that name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SCRIPTS.iter().find(|script| script.name == name)
+    }
+
+    /// What runs it.
+    #[must_use]
+    pub fn tool(&self) -> Tool {
+        if self.name.ends_with(".bt") {
+            Tool::Bpftrace
+        } else {
+            Tool::Systemtap
+        }
+    }
+
+    /// What it is for: the first sentence of its head.
+    #[must_use]
+    pub fn purpose(&self) -> &'static str {
+        let heading = self
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix(" * ")?.strip_prefix(self.name));
+        heading.unwrap_or_default().trim()
+    }
+
+    /// The name of its example file in an export.
+    #[must_use]
+    pub fn example_name(&self) -> String {
+        let stem = self.name.split('.').next().unwrap_or(self.name);
+        format!("{stem}_example.txt")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_opens_with_what_it_is_how_to_run_it_and_what_it_prints() {
+        for script in SCRIPTS {
+            assert!(
+                script.purpose().len() > 20,
+                "{}: no purpose: {:?}",
+                script.name,
+                script.purpose()
+            );
+            let head = script.text.split("*/").next().unwrap_or_default();
+            assert!(head.contains("USAGE: "), "{}: no usage", script.name);
+            assert!(head.contains("EXAMPLE:\n"), "{}: no example", script.name);
+            assert!(
+                !script.example.trim().is_empty(),
+                "{}: its example file is empty",
+                script.name
+            );
+        }
+    }
+}
