@@ -4,6 +4,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gil_record::Backend;
+
+/// Every tracer must give the same answers.
+pub(crate) const BACKENDS: [Backend; 2] = [Backend::Native, Backend::Bpftrace];
+
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The right to trace; `None`, with a line on stderr, when this machine cannot.
