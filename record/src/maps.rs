@@ -95,6 +95,19 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
+/// Where process `pid` has mapped the first byte of a file, which is given as reachable from here. `None` if it has not.
+pub(crate) fn load_address(pid: u32, reachable: &Path) -> Option<u64> {
+    let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    text.split(|&byte| byte == b'\n').find_map(|line| {
+        let fields = std::str::from_utf8(line).ok()?;
+        let mut fields = fields.splitn(4, ' ');
+        let (start, _) = fields.next()?.split_once('-')?;
+        let is_first = u64::from_str_radix(fields.nth(1)?, 16) == Ok(0);
+        let start = u64::from_str_radix(start, 16).ok()?;
+        (is_first && parse(pid, line)?.reachable == reachable).then_some(start)
+    })
+}
+
 /// `/proc/PID/root` in front of a path: through it, files of another mount namespace open as well.
 pub(crate) fn under_root(pid: u32, path: &Path) -> PathBuf {
     let mut whole = OsString::from(format!("/proc/{pid}/root"));

@@ -6,6 +6,7 @@ mod kernel;
 mod layout;
 mod messages;
 mod object;
+mod open;
 mod place;
 mod reader;
 mod session;
@@ -17,6 +18,7 @@ use gil_probes::elf;
 
 use crate::error::RecordError;
 use crate::native::object::{Program, Sizes, Work};
+use crate::native::open::Places;
 use crate::native::session::Running;
 use crate::process::Process;
 use crate::stop::StopFlag;
@@ -66,10 +68,11 @@ impl Tracer for Native {
             let image = elf::read(&plan.interpreter.reachable)?;
             let mut program = Program::load(&image, &work(&plan.output))?;
             program.attach(&plan.interpreter.reachable, pid)?;
-            Ok(program)
+            let places = Places::find(&plan.interpreter.reachable, &image, pid);
+            Ok((program, places))
         };
         match attach() {
-            Ok(program) => Ok(Box::new(Running::start(program, plan)?)),
+            Ok((program, places)) => Ok(Box::new(Running::start(program, places, plan)?)),
             Err(_) if process.has_ended() => Err(RecordError::EndedEarly { pid }),
             Err(error) => Err(attach_error(pid, &error)),
         }

@@ -109,6 +109,8 @@ pub(super) struct Totals {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lane {
     pub(super) name: String,
+    pub(super) ident: u64,
+    pub(super) native_id: u64,
     pub(super) number: u64,
     pub(super) hits: u64,
     pub(super) forced: u64,
@@ -120,12 +122,10 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut words = Words(bytes);
-        let name = words.name();
-        // The ident and the native id.
-        words.u64();
-        words.u64();
         let mut lane = Self {
-            name,
+            name: words.name(),
+            ident: words.u64(),
+            native_id: words.u64(),
             number: words.u64(),
             hits: words.u64(),
             forced: words.u64(),

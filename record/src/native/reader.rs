@@ -1,6 +1,7 @@
 //! Takes events out of the ring buffer, in a thread of its own, and writes them into the trace.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use libbpf_rs::{MapHandle, RingBufferBuilder};
 
 use crate::native::layout::Event;
 use crate::native::object::CounterMaps;
+use crate::native::open::{self, Open, OpenCycle};
 use crate::stop::StopReason;
 use crate::trace::TraceFile;
 use crate::tracer::Counts;
@@ -46,6 +48,7 @@ impl Reader {
             latest_ns: 0,
             line: Vec::new(),
             failure: None,
+            settled: HashSet::new(),
         };
         let thread = thread::spawn(move || read(&ring, &counters, lines, &stopped));
         Self { stop, thread }
@@ -57,12 +60,14 @@ impl Reader {
     }
 
     /// Reads what is left, now that nothing more comes, and completes the trace.
-    pub(super) fn finish(self, reason: StopReason) -> io::Result<PathBuf> {
+    /// `open` is what threads were in the middle of when it ended.
+    pub(super) fn finish(self, reason: StopReason, open: &[OpenCycle]) -> io::Result<PathBuf> {
         self.stop.store(true, Ordering::Release);
-        let lines = self
+        let mut lines = self
             .thread
             .join()
             .map_err(|_| io::Error::other("the reader of events has failed"))??;
+        lines.open(open)?;
         let end_ns = lines.window.end_ns().unwrap_or(lines.latest_ns);
         lines.file.end(end_ns, reason)
     }
@@ -109,6 +114,8 @@ struct Lines {
     latest_ns: u64,
     line: Vec<u8>,
     failure: Option<io::Error>,
+    /// Threads, and their GILs, of which it is known what they were in the middle of at the end.
+    settled: HashSet<(u32, u64)>,
 }
 
 impl Lines {
@@ -146,8 +153,8 @@ impl Lines {
         }
     }
 
-    /// A hold that was going on when the trace ended, and ended while the markers were being detached: its beginning, and
-    /// the wait before it, belong to the trace.
+    /// A cycle that was going on when the trace ended, and was finished while the markers were being detached: its beginning
+    /// belongs to the trace.
     fn straddling(&mut self, time_ns: u64, tid: u32, event: &Event) -> io::Result<()> {
         let Event::Drop {
             gil,
@@ -158,12 +165,37 @@ impl Lines {
         else {
             return Ok(());
         };
-        let acquired_ns = time_ns.saturating_sub(hold_ns);
-        if !self.window.covers(acquired_ns) || time_ns < self.window.start_ns() {
+        let (start_ns, Some(end_ns)) = (self.window.start_ns(), self.window.end_ns()) else {
+            return Ok(());
+        };
+        if time_ns < start_ns || !self.settled.insert((tid, gil)) {
             return Ok(());
         }
+        match open::open_at(end_ns, time_ns.saturating_sub(hold_ns), 0, wait_ns) {
+            Some(open) => self.open_cycle(tid, gil, open),
+            None => Ok(()),
+        }
+    }
+
+    /// What threads were in the middle of when the trace ended, as far as it has not been seen to end.
+    fn open(&mut self, cycles: &[OpenCycle]) -> io::Result<()> {
+        for &OpenCycle { tid, gil, open } in cycles {
+            if self.settled.insert((tid, gil)) {
+                self.open_cycle(tid, gil, open)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_cycle(&mut self, tid: u32, gil: u64, open: Open) -> io::Result<()> {
         self.counts.events.fetch_add(1, Ordering::Relaxed);
-        let line = format!("{acquired_ns} acquired {tid} {gil:x} {wait_ns}\n");
+        let line = match open {
+            Open::Hold {
+                acquired_ns,
+                wait_ns,
+            } => format!("{acquired_ns} acquired {tid} {gil:x} {wait_ns}\n"),
+            Open::Wait { since_ns } => format!("{since_ns} claim {tid} {gil:x}\n"),
+        };
         self.file.line(line.as_bytes())
     }
 

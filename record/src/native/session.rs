@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::error::RecordError;
 use crate::native::object::Program;
+use crate::native::open::{OpenCycle, Places};
 use crate::native::reader::Reader;
 use crate::native::{attach_error, summary, totals};
 use crate::stop::StopReason;
@@ -15,7 +16,9 @@ use crate::window::Window;
 
 /// The program, attached, and what becomes of what it sees.
 pub(super) struct Running {
+    pid: u32,
     program: Program,
+    places: Places,
     counts: Arc<Counts>,
     window: Arc<Window>,
     /// Reads events, if there are any.
@@ -24,7 +27,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Begins, now that everything is attached.
-    pub(super) fn start(program: Program, plan: Plan) -> Result<Self, RecordError> {
+    pub(super) fn start(program: Program, places: Places, plan: Plan) -> Result<Self, RecordError> {
         let pid = plan.interpreter.pid;
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
@@ -57,11 +60,22 @@ impl Running {
             }
         };
         Ok(Self {
+            pid,
             program,
+            places,
             counts,
             window,
             reader,
         })
+    }
+}
+
+impl Running {
+    /// The holds and waits that are going on now.
+    fn open(&self, now_ns: u64) -> Vec<OpenCycle> {
+        totals::lanes(&self.program)
+            .map(|lanes| self.places.read(self.pid, &lanes, now_ns))
+            .unwrap_or_default()
     }
 }
 
@@ -77,17 +91,22 @@ impl Session for Running {
     fn finish(mut self: Box<Self>, reason: StopReason) -> Result<Finished, RecordError> {
         let end_ns = clock::monotonic_ns();
         self.window.end(end_ns);
+        let open = self.open(end_ns);
         self.program.detach();
         if let Some(reader) = self.reader.take() {
             return reader
-                .finish(reason)
+                .finish(reason, &open)
                 .map(Finished::Trace)
                 .map_err(|source| RecordError::Write { source });
         }
         let totals = totals::read(&self.program).map_err(|error| RecordError::Totals {
             message: error.to_string(),
         })?;
-        let duration_ns = end_ns - self.window.start_ns();
-        Ok(Finished::Summary(summary::render(&totals, duration_ns)))
+        Ok(Finished::Summary(summary::render(
+            &totals,
+            &open,
+            self.window.start_ns(),
+            end_ns,
+        )))
     }
 }

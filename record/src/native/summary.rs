@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::native::layout::Totals;
+use crate::native::open::{Open, OpenCycle};
 use crate::native::totals::{Everything, Histogram, Row};
 
 /// More threads than this on one GIL are folded into one line.
 const MOST_ROWS: usize = 40;
 
-/// Writes out what the threads did in `duration_ns`.
-pub(super) fn render(everything: &Everything, duration_ns: u64) -> String {
+/// Writes out what the threads did from `start_ns` to `end_ns`, and what they were in the middle of then.
+pub(super) fn render(
+    everything: &Everything,
+    open: &[OpenCycle],
+    start_ns: u64,
+    end_ns: u64,
+) -> String {
+    let duration_ns = end_ns - start_ns;
     let mut text = String::new();
     let mut gils: BTreeMap<(u32, u64), Vec<&Row>> = BTreeMap::new();
     for row in &everything.rows {
@@ -27,6 +34,23 @@ pub(super) fn render(everything: &Everything, duration_ns: u64) -> String {
         rows.sort_by_key(|row| std::cmp::Reverse(row.lane.hold.sum_ns + row.lane.wait.sum_ns));
         // Writing to a String cannot fail.
         let _ = render_gil(&mut text, (*pid, *gil), rows, duration_ns);
+    }
+    for cycle in open {
+        let name = everything
+            .rows
+            .iter()
+            .find(|row| row.key.tid == cycle.tid)
+            .map_or("", |row| &row.lane.name);
+        let (what, since_ns) = match cycle.open {
+            Open::Hold { acquired_ns, .. } => ("held", acquired_ns),
+            Open::Wait { since_ns } => ("waited for", since_ns),
+        };
+        let time = duration(end_ns.saturating_sub(since_ns));
+        let _ = writeln!(
+            text,
+            "Still going on at the end, and not in the figures: {name} (tid {}) had {what} the GIL {:x} for {time}.",
+            cycle.tid, cycle.gil
+        );
     }
     let counters = everything.counters;
     for (lost, what) in [
@@ -183,6 +207,6 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_said() {
-        assert!(render(&Everything::default(), 1).starts_with("No thread took"));
+        assert!(render(&Everything::default(), &[], 0, 1).starts_with("No thread took"));
     }
 }

@@ -71,15 +71,14 @@ fn last_of(bucket: u32) -> u64 {
 pub(super) fn read(program: &Program) -> Result<Everything, NativeError> {
     let mut histograms = histograms(program)?;
     let mut rows = Vec::new();
-    for (key, value) in entries(&program.lanes)? {
-        let lane = Lane::read(&value);
+    for (key, lane) in lanes(program)? {
         let mut histogram = |which| {
             let mut buckets = histograms.remove(&(lane.number, which)).unwrap_or_default();
             buckets.sort_unstable();
             Histogram(buckets)
         };
         rows.push(Row {
-            key: LaneKey::read(&key),
+            key,
             holds: histogram(0),
             waits: histogram(1),
             lane,
@@ -89,6 +88,14 @@ pub(super) fn read(program: &Program) -> Result<Everything, NativeError> {
         rows,
         counters: program.counters()?.read(),
     })
+}
+
+/// What the program knows of each thread and GIL.
+pub(super) fn lanes(program: &Program) -> Result<Vec<(LaneKey, Lane)>, NativeError> {
+    let entries = entries(&program.lanes)?.into_iter();
+    Ok(entries
+        .map(|(key, value)| (LaneKey::read(&key), Lane::read(&value)))
+        .collect())
 }
 
 /// Buckets by lane and by whether they count holds (0) or waits (1).

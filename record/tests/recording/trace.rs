@@ -58,19 +58,19 @@ impl Trace {
                     sums.claims += 1;
                     sums.at(*gil);
                 }
-                Kind::Acquired { gil, wait_ns } => {
+                Kind::Acquired { gil, .. } => {
                     sums.acquired += 1;
-                    sums.wait_ns += wait_ns;
-                    sums.waits += u64::from(*wait_ns != 0);
                     sums.at(*gil);
                 }
                 Kind::Drop {
                     gil,
                     forced,
                     hold_ns,
-                    ..
+                    wait_ns,
                 } => {
                     sums.drops += 1;
+                    sums.waits += u64::from(*wait_ns != 0);
+                    sums.wait_ns += wait_ns;
                     sums.forced += u64::from(*forced);
                     sums.hold_ns += hold_ns;
                     sums.at(*gil);
