@@ -14,7 +14,8 @@ use simulation::{Behaviour, MS, Markers, SECOND, simulate};
 #[test]
 fn a_person_can_use_the_page() {
     if !installed("chromedriver") || !installed("python3") {
-        eprintln_skipped(
+        gil_tests::not_run(
+            "a_person_can_use_the_page",
             "chromedriver or python3 is not installed (apt-get install chromium chromium-driver)",
         );
         return;
@@ -52,9 +53,4 @@ fn a_person_can_use_the_page() {
 
 fn installed(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
-}
-
-#[expect(clippy::print_stderr, reason = "a test that cannot run says why")]
-fn eprintln_skipped(reason: &str) {
-    eprintln!("skipped: {reason}");
 }
