@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use gil_record::{Options, RecordError, Silent, Target};
+use gil_record::{Backend, Options, RecordError, Silent, Target};
 use gil_report::{Event, Kind, TextError, TextReader};
 
 /// Two threads that make each marker fire: one computes, the other sleeps and has to ask for the GIL again and again.
@@ -83,6 +83,8 @@ pub fn fire(python: &Path) -> Result<Fired, FireError> {
     let trace = folder.path().join("fire.trace");
     let command: Vec<OsString> = vec![python.into(), "-I".into(), "-c".into(), PROGRAM.into()];
     let options = Options {
+        // The tracer that attaches to all four markers; the others know how to do with two.
+        backend: Backend::Bpftrace,
         duration: Some(DURATION),
         output: Some(trace.clone()),
         ..Options::default()
