@@ -23,7 +23,8 @@ pub struct Distribution {
 
 #[derive(Debug, Clone)]
 enum Samples {
-    Few(Vec<u64>),
+    /// Durations and how often each came.
+    Few(Vec<(u64, u64)>),
     Many(Box<Histogram<u64>>),
 }
 
@@ -67,9 +68,8 @@ impl Distribution {
 
     fn add_samples(&mut self, value: u64, count: u64) {
         if let Samples::Few(few) = &mut self.samples {
-            let room = FEW.saturating_sub(few.len());
-            if usize::try_from(count).is_ok_and(|count| count <= room) {
-                few.extend((0..count).map(|_| value));
+            if few.len() < FEW {
+                few.push((value, count));
                 return;
             }
             let histogram = histogram_of(few);
@@ -152,7 +152,9 @@ impl Distribution {
         self.total_ns = self.total_ns.saturating_add(other.total_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
         match &other.samples {
-            Samples::Few(few) => few.iter().for_each(|&value| self.add_samples(value, 1)),
+            Samples::Few(few) => few
+                .iter()
+                .for_each(|&(value, count)| self.add_samples(value, count)),
             Samples::Many(histogram) => {
                 for step in histogram.iter_recorded() {
                     self.add_samples(step.value_iterated_to(), step.count_at_value());
@@ -169,15 +171,15 @@ impl Distribution {
     }
 }
 
-fn histogram_of(values: &[u64]) -> Histogram<u64> {
+fn histogram_of(values: &[(u64, u64)]) -> Histogram<u64> {
     #[expect(
         clippy::expect_used,
         reason = "fails only for more than five digits, and three is what DIGITS says"
     )]
     let mut histogram = Histogram::new(DIGITS).expect("three digits are fine");
     histogram.auto(true);
-    for &value in values {
-        record(&mut histogram, value, 1);
+    for &(value, count) in values {
+        record(&mut histogram, value, count);
     }
     histogram
 }
@@ -224,6 +226,15 @@ impl TryFrom<Form> for Distribution {
         }
         if counted != form.count {
             return Err("a distribution's buckets do not add up to its count");
+        }
+        let most_ns = form.max_ns.saturating_mul(form.count);
+        let possible = if form.count == 0 {
+            (form.total_ns, form.min_ns, form.max_ns) == (0, 0, 0)
+        } else {
+            form.min_ns <= form.max_ns && (form.max_ns..=most_ns).contains(&form.total_ns)
+        };
+        if !possible {
+            return Err("a distribution's figures contradict each other");
         }
         Ok(distribution)
     }
@@ -282,8 +293,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_buckets_that_do_not_add_up() {
+    fn refuses_what_cannot_be() {
         let lie = r#"{"count":3,"total_ns":3,"min_ns":1,"max_ns":1,"buckets":[[1,2]]}"#;
+        assert!(serde_json::from_str::<Distribution>(lie).is_err());
+        let lie = r#"{"count":1,"total_ns":3,"min_ns":4,"max_ns":3,"buckets":[[3,1]]}"#;
         assert!(serde_json::from_str::<Distribution>(lie).is_err());
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::summary::{Gil, SUMMARY_VERSION, Session, Summary};
+use crate::text::TIME_LIMIT_NS;
 
 /// The word that says what a JSON file is.
 pub(crate) const FORMAT: &str = "gil-report";
@@ -65,8 +66,8 @@ pub(crate) fn read(source: impl Read) -> Result<Summary, SavedError> {
 }
 
 fn check(session: &Session) -> Result<(), &'static str> {
-    if session.end_ns < session.start_ns {
-        return Err("a session ends before it begins");
+    if session.end_ns < session.start_ns || session.end_ns > TIME_LIMIT_NS {
+        return Err("a session ends before it begins, or at an impossible time");
     }
     let gils = session.gils.iter().map(|gil| (gil.pid, gil.address));
     if !gils.is_sorted_by(|left, right| left < right) {
@@ -86,6 +87,16 @@ fn check_gil(gil: &Gil) -> Result<(), &'static str> {
         .is_sorted_by(|left, right| left < right)
     {
         return Err("threads are not in order");
+    }
+    let mut longest = gil.longest_holds.iter().chain(&gil.longest_waits);
+    if longest.any(|one| one.start_ns > TIME_LIMIT_NS) {
+        return Err("a hold or wait at an impossible time");
+    }
+    for thread in &gil.threads {
+        let known = |&(start_ns, _): &(u64, u64)| start_ns <= TIME_LIMIT_NS;
+        if !thread.long_holds.is_sorted() || !thread.long_holds.iter().all(known) {
+            return Err("a thread's long holds are not in order, or at an impossible time");
+        }
     }
     let count = gil.threads.len();
     let blame = gil

@@ -57,7 +57,7 @@ impl Series {
         (NARROWEST..60).contains(&self.width_log2)
             && self.hold_ns.len() as u64 <= BUCKETS
             && self.hold_ns.len() == self.wait_ns.len()
-            && self.first < 1 << (64 - self.width_log2).min(60)
+            && self.first < 1 << (60 - self.width_log2)
     }
 
     /// Adds an interval; what lies before the first bucket is left out.
@@ -110,7 +110,7 @@ impl Series {
                 .map(|target| {
                     let left = value((target * 2).checked_sub(odd));
                     let right = value((target * 2 + 1).checked_sub(odd));
-                    left.unwrap_or(0) + right.unwrap_or(0)
+                    left.unwrap_or(0).saturating_add(right.unwrap_or(0))
                 })
                 .collect();
         };
@@ -145,8 +145,12 @@ impl Series {
         for part in [&*self, &other] {
             let offset = index(part.first - first);
             for (at, (hold, wait)) in part.hold_ns.iter().zip(&part.wait_ns).enumerate() {
-                whole.hold_ns[offset + at] += hold;
-                whole.wait_ns[offset + at] += wait;
+                let cells = (
+                    &mut whole.hold_ns[offset + at],
+                    &mut whole.wait_ns[offset + at],
+                );
+                *cells.0 = cells.0.saturating_add(*hold);
+                *cells.1 = cells.1.saturating_add(*wait);
             }
         }
         *self = whole;

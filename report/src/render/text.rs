@@ -187,7 +187,7 @@ fn about_gil(
         verdict(page, answer.verdict.kind, &answer.verdict.line)?;
     }
     page.blank()?;
-    let drops = figures.forced_drops + figures.voluntary_drops;
+    let drops = figures.forced_drops.saturating_add(figures.voluntary_drops);
     let forced = crate::figures::share(figures.forced_drops, drops);
     for line in [
         format!(

@@ -39,7 +39,7 @@ pub(super) fn over_time(
                 .ok()
                 .and_then(|at| cells.get_mut(at))
             {
-                *cell += value_ns;
+                *cell = cell.saturating_add(value_ns);
             }
         }
         cells
