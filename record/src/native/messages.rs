@@ -28,6 +28,10 @@ pub(super) fn explain<T>(call: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<
     })
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that libbpf-rs calls"
+)]
 fn listen(_level: PrintLevel, line: String) {
     let mut said = said();
     if said.len() < LONGEST {

@@ -15,7 +15,7 @@ use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache, RelocationFl
 use crate::maps;
 use crate::native::layout::{Lane, LaneKey};
 
-/// The thread-local of probes/include/gil_markers.h.
+/// The thread-local of `probes/include/gil_markers.h`.
 const CYCLE: &str = "gil_markers_cycle";
 /// Of it, the words that are read: `acquired_ns`, `wanted_ns`, `wait_ns`, `tid`.
 const WORDS: usize = 4;

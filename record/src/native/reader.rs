@@ -89,8 +89,8 @@ fn read(
         let mut lost = 0;
         loop {
             // Before the buffer is emptied, so that nothing can come in between.
-            let last = stop.load(Ordering::Acquire);
-            if !last {
+            let is_last = stop.load(Ordering::Acquire);
+            if !is_last {
                 // An interrupted wait is as good as one that is over.
                 let _ = buffer.poll(LONGEST_WAIT);
             }
@@ -98,7 +98,7 @@ fn read(
             let mut lines = lines.borrow_mut();
             lines.lost(counters.read().ring_full, &mut lost);
             lines.idle()?;
-            if last {
+            if is_last {
                 break;
             }
         }
