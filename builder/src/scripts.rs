@@ -15,6 +15,8 @@ pub enum Tool {
 pub struct Script {
     /// Its file name, `gil-summary.stp`.
     pub name: &'static str,
+    /// What runs it.
+    pub tool: Tool,
     /// Its text.
     pub text: &'static str,
     /// What it prints: the example file beside it.
@@ -33,9 +35,10 @@ pub struct Companion {
 }
 
 macro_rules! script {
-    ($folder:literal, $stem:literal, $extension:literal) => {
+    ($tool:ident, $folder:literal, $stem:literal, $extension:literal) => {
         Script {
             name: concat!($stem, ".", $extension),
+            tool: Tool::$tool,
             text: include_str!(concat!("../../", $folder, "/", $stem, ".", $extension)),
             example: include_str!(concat!("../../", $folder, "/", $stem, "_example.txt")),
         }
@@ -44,16 +47,16 @@ macro_rules! script {
 
 /// All scripts, in the order of how much one sees.
 pub const SCRIPTS: [Script; 10] = [
-    script!("bpftrace", "gil-summary", "bt"),
-    script!("bpftrace", "gil-top", "bt"),
-    script!("bpftrace", "gil-slow", "bt"),
-    script!("bpftrace", "gil-blame", "bt"),
-    script!("bpftrace", "gil-events", "bt"),
-    script!("systemtap", "gil-summary", "stp"),
-    script!("systemtap", "gil-top", "stp"),
-    script!("systemtap", "gil-slow", "stp"),
-    script!("systemtap", "gil-blame", "stp"),
-    script!("systemtap", "gil-events", "stp"),
+    script!(Bpftrace, "bpftrace", "gil-summary", "bt"),
+    script!(Bpftrace, "bpftrace", "gil-top", "bt"),
+    script!(Bpftrace, "bpftrace", "gil-slow", "bt"),
+    script!(Bpftrace, "bpftrace", "gil-blame", "bt"),
+    script!(Bpftrace, "bpftrace", "gil-events", "bt"),
+    script!(Systemtap, "systemtap", "gil-summary", "stp"),
+    script!(Systemtap, "systemtap", "gil-top", "stp"),
+    script!(Systemtap, "systemtap", "gil-slow", "stp"),
+    script!(Systemtap, "systemtap", "gil-blame", "stp"),
+    script!(Systemtap, "systemtap", "gil-events", "stp"),
 ];
 
 /// What the SystemTap scripts need beside them.
@@ -75,16 +78,6 @@ impl Script {
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         SCRIPTS.iter().find(|script| script.name == name)
-    }
-
-    /// What runs it.
-    #[must_use]
-    pub fn tool(&self) -> Tool {
-        if self.name.ends_with(".bt") {
-            Tool::Bpftrace
-        } else {
-            Tool::Systemtap
-        }
     }
 
     /// What it is for: the first sentence of its head.
@@ -119,8 +112,19 @@ mod tests {
                 script.purpose()
             );
             let head = script.text.split("*/").next().unwrap_or_default();
-            assert!(head.contains("USAGE: "), "{}: no usage", script.name);
-            assert!(head.contains("EXAMPLE:\n"), "{}: no example", script.name);
+            let usage = ["USAGE: ", "bpftrace -p "]
+                .into_iter()
+                .any(|usage| head.contains(usage));
+            assert!(
+                usage,
+                "{}: its head does not say how to run it",
+                script.name
+            );
+            let example = head
+                .lines()
+                .filter(|line| line.starts_with(" *     "))
+                .count();
+            assert!(example > 5, "{}: its head shows no output", script.name);
             assert!(
                 !script.example.trim().is_empty(),
                 "{}: its example file is empty",

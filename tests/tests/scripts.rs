@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use fs_err as fs;
 use gil_probes::catalogue::{self, Marker};
+use gil_tests::{not_run, prefix, text};
 
 /// What scripts call an argument, where they cannot use its own name: in both languages `tid` is the tracer's view of the thread.
 const NATIVE_ID: &str = "native_id";
@@ -218,4 +220,87 @@ fn without_comments(text: &str) -> String {
         rest = after.split_once("*/").map_or("", |(_, after)| after);
     }
     code + rest
+}
+
+/// Kernel headers that SystemTap can compile against, and their release.
+fn headers() -> Option<(PathBuf, String)> {
+    let candidates = fs::read_dir("/lib/modules").into_iter().flatten();
+    candidates
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|folder| folder.join("build/.config").exists())
+        .find_map(|folder| {
+            let release = folder.file_name()?.to_str()?.to_owned();
+            Some((folder.join("build"), release))
+        })
+}
+
+/// The file of an interpreter that `tests/run` has built, in which the markers are.
+fn marked_file() -> Option<PathBuf> {
+    let prefix = prefix("3.13", "nop")?;
+    let library = prefix.join("lib/libpython3.13.so.1.0");
+    Some(if library.exists() {
+        library
+    } else {
+        prefix.join("bin/python3")
+    })
+}
+
+/// Compiles a script as far as SystemTap's pass 4, a kernel module, and returns all that stap says.
+fn compile(script: &Path, file: &Path) -> Result<Output, String> {
+    if Command::new("stap").arg("--version").output().is_err() {
+        return Err("stap is not installed".to_owned());
+    }
+    let (headers, release) =
+        headers().ok_or("there are no kernel headers in /lib/modules/*/build")?;
+    let systemtap = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemtap");
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Command::new(systemtap.join("runtime-for"))
+        .arg(headers)
+        .arg(folder.path().join("runtime"))
+        .output()
+        .unwrap();
+    assert!(runtime.status.success(), "{}", text(&runtime));
+    let stap = Command::new("stap")
+        .arg("-R")
+        .arg(String::from_utf8(runtime.stdout).unwrap().trim())
+        .args(["-r", &release, "-p4", "-m", "gil_test", "-I"])
+        .arg(systemtap.join("tapset"))
+        .arg(script)
+        .arg(file)
+        .current_dir(folder.path())
+        .output();
+    Ok(stap.unwrap())
+}
+
+#[test]
+fn stap_compiles_every_script_where_headers_are_there() {
+    let test = "stap_compiles_every_script_where_headers_are_there";
+    let Some(file) = marked_file() else {
+        return not_run(test, "3.13 was not built: run it by ./dev test");
+    };
+    for (path, _) in scripts("systemtap", "stp") {
+        match compile(&path, &file) {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{}: {}",
+                path.display(),
+                text(&output)
+            ),
+            Err(reason) => return not_run(test, &reason),
+        }
+    }
+}
+
+#[test]
+fn a_file_without_markers_is_refused_by_name() {
+    let test = "a_file_without_markers_is_refused_by_name";
+    let (script, _) = scripts("systemtap", "stp").pop().unwrap();
+    match compile(&script, Path::new("/bin/sh")) {
+        Ok(output) => {
+            assert!(!output.status.success());
+            assert!(text(&output).contains("gil__drop"), "{}", text(&output));
+        }
+        Err(reason) => not_run(test, &reason),
+    }
 }

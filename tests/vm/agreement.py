@@ -62,7 +62,7 @@ def summary_bt(text):
 
 def events(text):
     seen = Seen()
-    names, claims, acquired = {}, {}, {}
+    names, claims, acquired, forced = {}, {}, {}, set()
     for line in text.splitlines():
         fields = line.split(" ", 6)
         word = fields[1] if len(fields) > 1 else ""
@@ -78,7 +78,12 @@ def events(text):
             name = names[fields[2]]
             seen.add(seen.drops, name, 1 - int(fields[4]))
             seen.add(seen.held_ns, name, int(fields[5]))
-            seen.add(seen.waited_ns, name, int(fields[6]))
+            # The workload knows of the waits that it has asked for, not of those after a forced drop.
+            if name not in forced:
+                seen.add(seen.waited_ns, name, int(fields[6]))
+            forced.discard(name)
+            if fields[4] == "1":
+                forced.add(name)
         elif word == "lost":
             seen.problems.append(line)
     # The main thread may have been between the two when tracing began.

@@ -100,7 +100,7 @@ fn list(json: bool) -> Result<(), CommandError> {
     if json {
         let list: Vec<_> = SCRIPTS
             .iter()
-            .map(|script| serde_json::json!({"name": script.name, "tool": script.tool(), "purpose": script.purpose()}))
+            .map(|script| serde_json::json!({"name": script.name, "tool": script.tool, "purpose": script.purpose()}))
             .collect();
         let text = serde_json::to_string_pretty(&list)
             .map_err(|error| CommandError::because(Exit::Failed, &error))?;
@@ -133,7 +133,7 @@ fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandE
     // Ctrl-C is for the tracer, which prints its report then; gilbuild waits for that.
     signal_hook::flag::register(SIGINT, std::sync::Arc::default())?;
     let pid = pid.to_string();
-    let status = match script.tool() {
+    let status = match script.tool {
         Tool::Bpftrace => {
             demand(&host::bpftrace(&facts))?;
             start(
@@ -250,7 +250,7 @@ fn export(folder: &Path) -> Result<(), CommandError> {
 /// Writes all scripts: `bpftrace/…` and `systemtap/…`.
 fn write_scripts(folder: &Path) -> std::io::Result<()> {
     for script in &SCRIPTS {
-        let folder = folder.join(match script.tool() {
+        let folder = folder.join(match script.tool {
             Tool::Bpftrace => "bpftrace",
             Tool::Systemtap => "systemtap",
         });

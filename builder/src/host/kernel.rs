@@ -97,10 +97,10 @@ fn type_information(facts: &Facts) -> Need {
     if facts.exists("/sys/kernel/btf/vmlinux") {
         Need::met(what, "/sys/kernel/btf/vmlinux")
     } else {
-        Need::wanted(
+        Need::missing(
             what,
-            "no BTF: programs that look into the kernel do not load",
-            "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+            "no BTF",
+            "use bpftrace or SystemTap, or boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
         )
     }
 }
@@ -116,7 +116,7 @@ fn nops(facts: &Facts) -> Need {
     } else {
         Need::met(
             what,
-            format!("Linux {release} traps on them as on 1-byte nops; faster from Linux 6.18 on"),
+            format!("Linux {release} traps on them as on 1-byte nops: no gain"),
         )
     }
 }
