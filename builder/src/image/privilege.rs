@@ -19,8 +19,8 @@ pub enum PrivilegeError {
     Io(#[from] io::Error),
 }
 
-/// The namespace in which the user is root and has the ids of a range of their own.
-const NAMESPACE: [&str; 4] = ["--user", "--map-root-user", "--map-auto", "--"];
+/// The namespaces in which the user is root, has the ids of a range of their own, and may mount.
+const NAMESPACE: [&str; 5] = ["--user", "--mount", "--map-root-user", "--map-auto", "--"];
 
 /// Returns when the process is root; else starts it again in a user namespace where it is.
 ///
