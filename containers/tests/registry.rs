@@ -50,10 +50,9 @@ impl Registry {
         if with_login {
             let file = folder.path().join("htpasswd");
             fs_err::write(&file, LOGIN).unwrap();
-            configuration += &format!(
-                "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
-                file.display()
-            );
+            configuration += "auth:\n  htpasswd:\n    realm: test\n    path: ";
+            configuration += file.to_str().unwrap();
+            configuration += "\n";
         }
         let file = folder.path().join("config.yml");
         fs_err::write(&file, configuration).unwrap();
@@ -158,8 +157,8 @@ fn what_is_pushed_can_be_pulled_and_skopeo_finds_it() {
         .output();
     match output {
         Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(text.contains(pushed.digest().as_ref()), "{text}");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(said.contains(pushed.digest().as_ref()), "{said}");
         }
         Err(error) => not_run(test, &format!("skopeo is not installed ({error})")),
     }
@@ -197,7 +196,7 @@ fn a_login_is_needed_where_one_is_wanted() {
     let folder = registry.folder.path();
     let (layout, pushed) = image(folder, 1000);
     let options = PushOptions::default();
-    for (credentials, said) in [
+    for (credentials, expected) in [
         (Credentials::Anonymous, "without a login"),
         (
             Credentials::Password("someone".to_owned(), "wrong".to_owned()),
@@ -206,8 +205,8 @@ fn a_login_is_needed_where_one_is_wanted() {
     ] {
         let client = client(registry.port, "team/app:1", credentials);
         let error = push(&client, &layout, &pushed, &options, &mut silent).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains(said) && !text.contains("wrong"), "{text}");
+        let said = error.to_string();
+        assert!(said.contains(expected) && !said.contains("wrong"), "{said}");
     }
     let login = Credentials::Password("someone".to_owned(), "secret".to_owned());
     let client = client(registry.port, "team/app:1", login);
@@ -315,14 +314,14 @@ fn a_document_beside_an_image_is_found_from_it() {
         "http://127.0.0.1:{}/v2/team/app/manifests/{digest}",
         registry.port
     );
-    let text = ureq::get(url)
+    let said = ureq::get(url)
         .header("accept", "application/vnd.oci.image.index.v1+json")
         .call()
         .unwrap()
         .body_mut()
         .read_to_string()
         .unwrap();
-    assert_eq!(text.matches("application/spdx+json").count(), 2, "{text}");
+    assert_eq!(said.matches("application/spdx+json").count(), 2, "{said}");
 }
 
 /// Passes connections on to a registry, and breaks them after a number of bytes sent to it: one budget after the other; when

@@ -19,7 +19,7 @@ use crate::terminal;
 ///
 /// Writes a trace for `gilbuild report` and prints its path. Stops when the time is up, at Ctrl-C, or when the process ends;
 /// the process itself goes on undisturbed. A command that was started for it is ended with the recording.
-/// Needs root, or CAP_BPF and CAP_PERFMON; bpftrace only where the kernel is too old for our own eBPF program.
+/// Needs root, or `CAP_BPF` and `CAP_PERFMON`; bpftrace only where the kernel is too old for our own eBPF program.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] -- <CMD>..."
