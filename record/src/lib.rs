@@ -31,6 +31,6 @@ pub use error::RecordError;
 pub use interpreter::{Found, Interpreter, find};
 pub use observer::{Observer, Silent};
 pub use options::{Backend, Mode, Options, Target};
-pub use record::{Recording, interpreter_of, record};
+pub use record::{Cost, Recording, interpreter_of, record};
 pub use stop::{StopFlag, StopReason};
 pub use tracer::Finished;

@@ -95,6 +95,21 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
+/// Where in its file the byte at `address` of process `pid` is. `None` if no file is mapped there.
+pub(crate) fn file_offset(pid: u32, address: u64) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(4, ' ');
+        let (start, end) = fields.next()?.split_once('-')?;
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let end = u64::from_str_radix(end, 16).ok()?;
+        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+        (start..end)
+            .contains(&address)
+            .then(|| offset + (address - start))
+    })
+}
+
 /// Where process `pid` has mapped the first byte of a file, which is given as reachable from here. `None` if it has not.
 pub(crate) fn load_address(pid: u32, reachable: &Path) -> Option<u64> {
     let text = fs::read(format!("/proc/{pid}/maps")).ok()?;

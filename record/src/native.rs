@@ -2,6 +2,7 @@
 //!
 //! It attaches to `gil__drop`, which carries a whole cycle, and to `gil__drop__request`, which is rare. So a cycle costs one hit.
 
+mod calibrate;
 mod kernel;
 mod layout;
 mod messages;
@@ -17,9 +18,10 @@ mod totals;
 use gil_probes::elf;
 
 use crate::error::RecordError;
+use crate::native::calibrate::Nop;
 use crate::native::object::{Program, Sizes, Work};
 use crate::native::open::Places;
-use crate::native::session::Running;
+use crate::native::session::{Attached, Running};
 use crate::process::Process;
 use crate::stop::StopFlag;
 use crate::tracer::{Output, Plan, Session, Tracer};
@@ -64,15 +66,20 @@ impl Tracer for Native {
     fn attach(&self, plan: Plan, _stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
         let pid = plan.interpreter.pid;
         let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
+        let work = work(&plan.output);
         let attach = || {
             let image = elf::read(&plan.interpreter.reachable)?;
-            let mut program = Program::load(&image, &work(&plan.output))?;
+            let mut program = Program::load(object::find_sites(&image)?, &work)?;
             program.attach(&plan.interpreter.reachable, pid)?;
-            let places = Places::find(&plan.interpreter.reachable, &image, pid);
-            Ok((program, places))
+            Ok(Attached {
+                program,
+                work,
+                nop: Nop::of(&image, "gil__drop"),
+                places: Places::find(&plan.interpreter.reachable, &image, pid),
+            })
         };
         match attach() {
-            Ok((program, places)) => Ok(Box::new(Running::start(program, places, plan)?)),
+            Ok(attached) => Ok(Box::new(Running::start(attached, plan)?)),
             Err(_) if process.has_ended() => Err(RecordError::EndedEarly { pid }),
             Err(error) => Err(attach_error(pid, &error)),
         }

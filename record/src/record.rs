@@ -35,8 +35,27 @@ pub struct Recording {
     pub events: u64,
     /// How many events were lost, which the trace says too.
     pub lost: u64,
+    /// What it cost the process, where the tracer knows.
+    pub cost: Option<Cost>,
     /// How the command ended, if one was started.
     pub command_status: Option<ExitStatus>,
+}
+
+/// What a recording cost the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// How often one of its threads hit a marker.
+    pub hits: u64,
+    /// What a hit costs the thread on this machine, measured after the recording.
+    pub hit_ns: u64,
+}
+
+impl Cost {
+    /// The processor time that it took from the process.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.hits.saturating_mul(self.hit_ns))
+    }
 }
 
 /// Records a process, or a command that is started for it, until there is a reason to stop.
@@ -171,7 +190,10 @@ fn watch(
     };
     let duration = begin.elapsed();
     observer.stopping(reason);
-    let (finished, events, lost) = finish(session, reason)?;
+    // The counts go on while what is on its way is collected.
+    let counts = Arc::clone(session.counts());
+    let finished = session.finish(reason)?;
+    let (events, lost) = counts.read();
     Ok(Recording {
         finished,
         reason,
@@ -179,17 +201,7 @@ fn watch(
         duration,
         events,
         lost,
+        cost: counts.cost(),
         command_status: None,
     })
-}
-
-fn finish(
-    session: Box<dyn Session>,
-    reason: StopReason,
-) -> Result<(Finished, u64, u64), RecordError> {
-    // The counts go on while what is on its way is collected.
-    let counts = Arc::clone(session.counts());
-    let finished = session.finish(reason)?;
-    let (events, lost) = counts.read();
-    Ok((finished, events, lost))
 }

@@ -10,6 +10,7 @@ use crate::interpreter::Interpreter;
 use crate::native::Native;
 use crate::observer::Observer;
 use crate::options::{Backend, Mode};
+use crate::record::Cost;
 use crate::stop::{StopFlag, StopReason};
 use crate::trace::TraceFile;
 
@@ -107,9 +108,18 @@ pub enum Finished {
 pub(crate) struct Counts {
     pub(crate) events: AtomicU64,
     pub(crate) lost: AtomicU64,
+    /// How often a marker was hit, and how many nanoseconds of the process's time that takes each time; 0 = not known.
+    pub(crate) hits: AtomicU64,
+    pub(crate) hit_ns: AtomicU64,
 }
 
 impl Counts {
+    pub(crate) fn cost(&self) -> Option<Cost> {
+        let hits = self.hits.load(Ordering::Relaxed);
+        let hit_ns = self.hit_ns.load(Ordering::Relaxed);
+        (hit_ns > 0).then_some(Cost { hits, hit_ns })
+    }
+
     pub(crate) fn read(&self) -> (u64, u64) {
         (
             self.events.load(Ordering::Relaxed),

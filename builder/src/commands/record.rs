@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gil_record::{
-    Finished, Interpreter, Mode, Observer, Options, RecordError, Recording, StopFlag, StopReason,
-    Target,
+    Cost, Finished, Interpreter, Mode, Observer, Options, RecordError, Recording, StopFlag,
+    StopReason, Target,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -19,7 +19,7 @@ use crate::terminal;
 ///
 /// Writes a trace for `gilbuild report` and prints its path. Stops when the time is up, at Ctrl-C, or when the process ends;
 /// the process itself goes on undisturbed. A command that was started for it is ended with the recording.
-/// Needs root, or `CAP_BPF` and `CAP_PERFMON`; bpftrace only where the kernel is too old for our own eBPF program.
+/// Needs root, or the capabilities to load eBPF programs and to trace; bpftrace only where the kernel is older than 5.12.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] -- <CMD>..."
@@ -124,6 +124,9 @@ fn tell(recording: &Recording) {
             recording.lost
         ));
     }
+    if let Some(cost) = recording.cost {
+        tell_cost(cost, recording.duration);
+    }
     if let Finished::Trace(_) = recording.finished {
         let seconds = recording.duration.as_secs_f64();
         terminal::step(
@@ -136,6 +139,21 @@ fn tell(recording: &Recording) {
             );
         }
     }
+}
+
+/// What the recording cost the process.
+fn tell_cost(cost: Cost, duration: Duration) {
+    let total = cost.total();
+    let share = 100.0 * total.as_secs_f64() / duration.as_secs_f64().max(f64::EPSILON);
+    terminal::step(
+        "Cost",
+        &format!(
+            "about {:.3} s of the process's time, {share:.2} % of one processor: {} hits of {} ns each",
+            total.as_secs_f64(),
+            cost.hits,
+            cost.hit_ns
+        ),
+    );
 }
 
 /// The path of the trace, or the summary, to stdout.

@@ -55,13 +55,17 @@ pub(super) struct Program {
     sites: Vec<Vec<Site>>,
 }
 
+/// The places of the markers that the program attaches to.
+pub(super) fn find_sites(image: &Image) -> Result<Vec<Vec<Site>>, NativeError> {
+    let sites = FUNCTIONS.iter();
+    sites
+        .map(|(_, marker)| site::find(image, marker, MOST_SITES))
+        .collect()
+}
+
 impl Program {
-    /// Loads the program for the markers of `image`.
-    pub(super) fn load(image: &Image, work: &Work) -> Result<Self, NativeError> {
-        let sites = FUNCTIONS
-            .iter()
-            .map(|(_, marker)| site::find(image, marker, MOST_SITES))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// Loads the program for these places of the markers, in the order of [`find_sites`].
+    pub(super) fn load(sites: Vec<Vec<Site>>, work: &Work) -> Result<Self, NativeError> {
         // The arguments' places are constants of the program: a second place of a marker needs a second program.
         let copies = sites.iter().map(Vec::len).max().unwrap_or(0);
         let mut objects: Vec<Object> = Vec::with_capacity(copies);
@@ -69,9 +73,8 @@ impl Program {
         for copy in 0..copies {
             let object = messages::explain(|| {
                 let mut object = open(work, maps.as_ref())?;
-                let places = sites
-                    .iter()
-                    .map(|sites| sites.get(copy).map(|site| &site.places[..]));
+                let places = (0..FUNCTIONS.len())
+                    .map(|marker| Some(&sites.get(marker)?.get(copy)?.places[..]));
                 settings(&mut object, work, places)?;
                 for mut program in object.progs_mut() {
                     let wanted = FUNCTIONS.iter().zip(&sites).any(|((function, _), sites)| {

@@ -144,6 +144,7 @@ impl Lines {
             let line = format!("{time_ns} thread {tid} {pid} {native_id} {ident} {name}\n");
             return self.file.line(line.as_bytes());
         }
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
         if self.window.covers(time_ns) {
             self.latest_ns = self.latest_ns.max(time_ns);
             self.counts.events.fetch_add(1, Ordering::Relaxed);
@@ -238,6 +239,7 @@ impl Lines {
         }
         *before = now;
         self.counts.lost.fetch_add(lost, Ordering::Relaxed);
+        self.counts.hits.fetch_add(lost, Ordering::Relaxed);
         let line = format!("{} lost {lost} {RING_FULL}\n", self.latest_ns);
         if let Err(error) = self.file.line(line.as_bytes()) {
             self.failure = Some(error);

@@ -1,11 +1,13 @@
 //! The native tracer, attached: from the moment when every marker is live until the output is complete.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock;
 use crate::error::RecordError;
-use crate::native::object::Program;
+use crate::native::calibrate::{self, Nop};
+use crate::native::object::{Program, Work};
 use crate::native::open::{OpenCycle, Places};
 use crate::native::reader::Reader;
 use crate::native::{attach_error, summary, totals};
@@ -14,11 +16,18 @@ use crate::trace::Header;
 use crate::tracer::{Counts, Finished, Output, Plan, Session};
 use crate::window::Window;
 
+/// The program, attached to an interpreter.
+pub(super) struct Attached {
+    pub(super) program: Program,
+    pub(super) work: Work,
+    pub(super) nop: Nop,
+    pub(super) places: Places,
+}
+
 /// The program, attached, and what becomes of what it sees.
 pub(super) struct Running {
     pid: u32,
-    program: Program,
-    places: Places,
+    attached: Attached,
     counts: Arc<Counts>,
     window: Arc<Window>,
     /// Reads events, if there are any.
@@ -27,7 +36,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Begins, now that everything is attached.
-    pub(super) fn start(program: Program, places: Places, plan: Plan) -> Result<Self, RecordError> {
+    pub(super) fn start(attached: Attached, plan: Plan) -> Result<Self, RecordError> {
         let pid = plan.interpreter.pid;
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
@@ -41,6 +50,7 @@ impl Running {
                     python: plan.interpreter.version,
                     command,
                 };
+                let program = &attached.program;
                 let maps = program
                     .ring()
                     .and_then(|ring| Ok((ring, program.counters()?)));
@@ -61,8 +71,7 @@ impl Running {
         };
         Ok(Self {
             pid,
-            program,
-            places,
+            attached,
             counts,
             window,
             reader,
@@ -73,9 +82,19 @@ impl Running {
 impl Running {
     /// The holds and waits that are going on now.
     fn open(&self, now_ns: u64) -> Vec<OpenCycle> {
-        totals::lanes(&self.program)
-            .map(|lanes| self.places.read(self.pid, &lanes, now_ns))
+        totals::lanes(&self.attached.program)
+            .map(|lanes| self.attached.places.read(self.pid, &lanes, now_ns))
             .unwrap_or_default()
+    }
+
+    fn summary(&self, open: &[OpenCycle], end_ns: u64) -> Result<Finished, RecordError> {
+        let totals = totals::read(&self.attached.program).map_err(|error| RecordError::Totals {
+            message: error.to_string(),
+        })?;
+        self.counts.hits.store(totals.hits(), Ordering::Relaxed);
+        let start_ns = self.window.start_ns();
+        let text = summary::render(&totals, open, start_ns, end_ns);
+        Ok(Finished::Summary(text))
     }
 }
 
@@ -92,21 +111,19 @@ impl Session for Running {
         let end_ns = clock::monotonic_ns();
         self.window.end(end_ns);
         let open = self.open(end_ns);
-        self.program.detach();
-        if let Some(reader) = self.reader.take() {
-            return reader
+        self.attached.program.detach();
+        let finished = match self.reader.take() {
+            Some(reader) => reader
                 .finish(reason, &open)
                 .map(Finished::Trace)
-                .map_err(|source| RecordError::Write { source });
+                .map_err(|source| RecordError::Write { source })?,
+            None => self.summary(&open, end_ns)?,
+        };
+        if self.counts.hits.load(Ordering::Relaxed) > 0
+            && let Some(hit_ns) = calibrate::hit_ns(self.attached.nop, &self.attached.work)
+        {
+            self.counts.hit_ns.store(hit_ns, Ordering::Relaxed);
         }
-        let totals = totals::read(&self.program).map_err(|error| RecordError::Totals {
-            message: error.to_string(),
-        })?;
-        Ok(Finished::Summary(summary::render(
-            &totals,
-            &open,
-            self.window.start_ns(),
-            end_ns,
-        )))
+        Ok(finished)
     }
 }

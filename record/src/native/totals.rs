@@ -20,6 +20,17 @@ pub(super) struct Everything {
     pub(super) counters: Counters,
 }
 
+impl Everything {
+    /// How often a marker was hit.
+    pub(super) fn hits(&self) -> u64 {
+        let counted = self
+            .rows
+            .iter()
+            .map(|row| row.lane.hits + row.lane.requests);
+        counted.sum::<u64>() + self.counters.hits
+    }
+}
+
 /// What one thread did with one GIL.
 #[derive(Clone, Debug)]
 pub(super) struct Row {

@@ -228,7 +228,17 @@ fn a_native_summary_has_the_counts_of_every_thread() {
         panic!("a summary was asked for")
     };
     assert!(!text.contains("LOST"), "{text}");
-    for thread in &fire.truth().threads {
+    let truth = fire.truth();
+    let cost = recording.cost.unwrap();
+    // Every drop, and every request to drop.
+    let hits: u64 = truth
+        .threads
+        .iter()
+        .map(|thread| thread.drops + thread.requests)
+        .sum();
+    assert_eq!(cost.hits, hits);
+    assert!(cost.hit_ns > 0 && cost.hit_ns < 1_000_000, "{cost:?}");
+    for thread in &truth.threads {
         let line = text
             .lines()
             .find(|line| line.starts_with(&thread.name))
