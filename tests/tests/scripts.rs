@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use fs_err as fs;
 use gil_probes::catalogue::{self, Marker};
-use gil_tests::{not_run, prefix, text};
+use gil_tests::{not_run, prefix, run, text};
 
 /// What scripts call an argument, where they cannot use its own name: in both languages `tid` is the tracer's view of the thread.
 const NATIVE_ID: &str = "native_id";
@@ -303,4 +303,66 @@ fn a_file_without_markers_is_refused_by_name() {
         }
         Err(reason) => not_run(test, &reason),
     }
+}
+
+#[test]
+fn the_command_names_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("scripts");
+    let export = export.to_str().unwrap();
+    let own_pid = std::process::id().to_string();
+    assert!(run(&["script", "export", export]).status.success());
+    for (arguments, status, words) in [
+        (
+            &["script", "show", "gil-sumary.bt"][..],
+            2,
+            "gil-summary.bt",
+        ),
+        (
+            &["script", "run", "gil-top.bt", "--pid", "2000000000"],
+            1,
+            "no process 2000000000",
+        ),
+        (
+            &["script", "run", "gil-top.stp", "--pid", &own_pid],
+            1,
+            "does not run Python",
+        ),
+        (
+            &["script", "run", "gil-slow.bt", "--pid", "1", "--", "$(id)"],
+            2,
+            "no argument for a script",
+        ),
+        (&["script", "export", export], 1, "is not empty"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{arguments:?}: {}",
+            text(&output)
+        );
+        assert!(
+            text(&output).contains(words),
+            "{arguments:?}: {}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn an_export_runs_without_gilbuild() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(
+        run(&["script", "export", folder.path().to_str().unwrap()])
+            .status
+            .success()
+    );
+    for (tool, extension) in [("bpftrace", "bt"), ("systemtap", "stp")] {
+        for (path, script) in scripts(tool, extension) {
+            let exported = folder.path().join(tool).join(path.file_name().unwrap());
+            assert_eq!(fs::read_to_string(exported).unwrap(), script);
+        }
+    }
+    assert!(folder.path().join("systemtap/tapset/gil.stp").exists());
 }
