@@ -53,11 +53,12 @@ impl Tracer for Bpftrace {
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
         let lines: Box<dyn Lines> = match plan.output {
-            Output::Events { file, command } => {
+            Output::Events { file, command, .. } => {
                 let header = Header {
                     pid,
                     python: plan.interpreter.version,
                     command,
+                    over: None,
                 };
                 Box::new(EventLines::new(
                     file,

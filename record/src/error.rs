@@ -133,6 +133,11 @@ pub enum RecordError {
         /// Why.
         message: String,
     },
+    /// bpftrace cannot do what was asked for.
+    #[error(
+        "`--mode slow` is the native tracer's: leave out `--backend bpftrace`, or take `--mode events` or `summary`"
+    )]
+    NeedsNative,
     /// The kernel is older than the native tracer's program needs.
     #[error(
         "the native tracer needs Linux 5.12 or newer, and this is {release}: use `--backend bpftrace`"

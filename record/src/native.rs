@@ -95,7 +95,20 @@ fn attach_error(pid: u32, error: &NativeError) -> RecordError {
 
 fn work(output: &Output) -> Work {
     match output {
-        Output::Events { .. } => Work {
+        Output::Events {
+            over: Some(over), ..
+        } => Work {
+            sizes: Sizes {
+                lanes: LANES,
+                buckets: BUCKETS,
+                ring: RING,
+                forget: false,
+            },
+            // No duration is as long as all ones, which would mean no events.
+            events_from_ns: Some(u64::try_from(over.as_nanos()).unwrap_or(u64::MAX - 1)),
+            keep_totals: true,
+        },
+        Output::Events { over: None, .. } => Work {
             sizes: Sizes {
                 lanes: LANES,
                 buckets: UNUSED,

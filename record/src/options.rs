@@ -22,8 +22,11 @@ pub enum Mode {
     /// Every event, into a trace file.
     #[default]
     Events,
-    /// Totals only, counted in the kernel: less than half the cost, a text for a person, no trace.
+    /// Totals only, counted in the kernel: a text for a person, no trace.
     Summary,
+    /// Totals counted in the kernel, and as events only cycles whose hold or wait lasts at least so long: a small trace with exact
+    /// sums. By the native tracer only.
+    Slow(Duration),
 }
 
 /// What attaches to the process.

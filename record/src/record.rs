@@ -73,14 +73,14 @@ pub fn record(
         // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
         Target::Process(pid) => {
             let process = Process::open(*pid).ok_or(RecordError::NoSuchProcess { pid: *pid })?;
-            let tracer = tracer::choose(options.backend, observer)?;
+            let tracer = tracer::choose(options.backend, options.mode, observer)?;
             let interpreter = find(*pid)?;
             let (session, interpreter) = attach(tracer.as_ref(), interpreter, options)?;
             observer.attached(&interpreter);
             watch(session, interpreter, &process, options, observer)
         }
         Target::Command(command) => {
-            let tracer = tracer::choose(options.backend, observer)?;
+            let tracer = tracer::choose(options.backend, options.mode, observer)?;
             let mut launched = Launched::start(command)?;
             observer.started(launched.pid());
             let interpreter = launched.catch_interpreter(&options.stop)?;
@@ -128,7 +128,7 @@ fn attach(
 ) -> Result<(Box<dyn Session>, Interpreter), RecordError> {
     let output = match options.mode {
         Mode::Summary => Output::Summary,
-        Mode::Events => {
+        Mode::Events | Mode::Slow(_) => {
             let path = options
                 .output
                 .clone()
@@ -137,6 +137,10 @@ fn attach(
             Output::Events {
                 file,
                 command: process::command_line(interpreter.pid),
+                over: match options.mode {
+                    Mode::Slow(over) => Some(over),
+                    _ => None,
+                },
             }
         }
     };

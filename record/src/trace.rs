@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fs_err as fs;
 
@@ -20,6 +21,8 @@ pub(crate) struct Header {
     pub(crate) pid: u32,
     pub(crate) python: Option<String>,
     pub(crate) command: Option<String>,
+    /// Only cycles that last so long are events.
+    pub(crate) over: Option<Duration>,
 }
 
 impl Header {
@@ -28,7 +31,11 @@ impl Header {
         let mut line = format!("# gil-trace 1 clock=monotonic pid={} python=", self.pid);
         line.push_str(&escape(self.python.as_deref().unwrap_or("-")));
         // Writing to a String cannot fail.
-        let _ = write!(line, " start={start} start_ns={start_ns} mode=events");
+        let _ = write!(line, " start={start} start_ns={start_ns}");
+        let _ = match self.over {
+            None => write!(line, " mode=events"),
+            Some(over) => write!(line, " mode=slow over_ns={}", over.as_nanos()),
+        };
         if let Some(command) = &self.command {
             line.push_str(" command=");
             line.push_str(&escape(command));
@@ -147,6 +154,7 @@ mod tests {
             pid: 7,
             python: None,
             command: Some("python -c a\nb 100%".to_owned()),
+            over: None,
         };
         assert_eq!(
             header.line("2026-11-20T23:30:00.250+0000", 81),

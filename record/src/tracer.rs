@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::bpftrace::Bpftrace;
 use crate::error::RecordError;
@@ -30,9 +31,15 @@ pub(crate) trait Tracer {
 /// Why it cannot; of two, why the better one cannot.
 pub(crate) fn choose(
     backend: Backend,
+    mode: Mode,
     observer: &mut dyn Observer,
 ) -> Result<Box<dyn Tracer>, RecordError> {
+    let needs_native = matches!(mode, Mode::Slow(_));
+    if needs_native && backend == Backend::Bpftrace {
+        return Err(RecordError::NeedsNative);
+    }
     let tracers: &[fn() -> Box<dyn Tracer>] = match backend {
+        Backend::Auto if needs_native => &[|| Box::new(Native)],
         Backend::Auto => &[|| Box::new(Native), || Box::new(Bpftrace)],
         Backend::Native => &[|| Box::new(Native)],
         Backend::Bpftrace => &[|| Box::new(Bpftrace)],
@@ -69,6 +76,8 @@ pub(crate) enum Output {
     Events {
         file: TraceFile,
         command: Option<String>,
+        /// Only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
+        over: Option<Duration>,
     },
     Summary,
 }
@@ -76,7 +85,10 @@ pub(crate) enum Output {
 impl Output {
     pub(crate) fn mode(&self) -> Mode {
         match self {
-            Self::Events { .. } => Mode::Events,
+            Self::Events { over: None, .. } => Mode::Events,
+            Self::Events {
+                over: Some(over), ..
+            } => Mode::Slow(*over),
             Self::Summary => Mode::Summary,
         }
     }

@@ -66,6 +66,34 @@ impl Distribution {
         self.add_samples(duration_ns, 1);
     }
 
+    /// Durations of which only this is known; how they are spread is told by [`Distribution::spread`], then
+    /// [`Distribution::settle`] makes up for what was not told.
+    #[must_use]
+    pub fn of_total(count: u64, total_ns: u64, max_ns: u64) -> Self {
+        Self {
+            count,
+            total_ns,
+            min_ns: max_ns,
+            max_ns,
+            samples: Samples::default(),
+        }
+    }
+
+    /// So many of a total's durations were so long.
+    pub fn spread(&mut self, duration_ns: u64, count: u64) {
+        let duration_ns = duration_ns.min(self.max_ns);
+        self.min_ns = self.min_ns.min(duration_ns);
+        self.add_samples(duration_ns, count);
+    }
+
+    /// Durations of a total whose length was not told count as of mean length.
+    pub fn settle(&mut self) {
+        let told = self.with_histogram(Histogram::len);
+        self.count = self.count.max(told);
+        self.add_samples(self.mean_ns(), self.count - told);
+        self.min_ns = self.min_ns.min(self.mean_ns());
+    }
+
     fn add_samples(&mut self, value: u64, count: u64) {
         if let Samples::Few(few) = &mut self.samples {
             if few.len() < FEW {

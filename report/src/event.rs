@@ -1,5 +1,7 @@
 //! What a trace says happened, whatever form it was written in.
 
+use crate::interval::State;
+
 /// One event of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -44,6 +46,10 @@ pub enum Kind {
         /// `threading.get_ident()` of the holder; 0 = not known.
         holder: u64,
     },
+    /// What the thread did with a GIL during the whole recording, where not every cycle is an event.
+    Total(Box<LaneTotal>),
+    /// How long the holds or waits of a total were.
+    Spread(Box<LaneSpread>),
     /// The thread exists under this name from now on.
     Thread(Box<ThreadInfo>),
     /// So many events were lost up to here.
@@ -58,6 +64,34 @@ pub enum Kind {
         /// Why, in the recorder's words (`duration`, `exit`, `signal`, …).
         reason: Box<str>,
     },
+}
+
+/// All holds of one thread on one GIL, or all its waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneTotal {
+    /// The GIL's address.
+    pub gil: u64,
+    /// Which of the two.
+    pub state: State,
+    /// How many.
+    pub count: u64,
+    /// Their sum.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// How many of the holds ended because another thread asked; 0 for waits.
+    pub forced: u64,
+}
+
+/// How many holds or waits of a total were how long; a total may have several of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneSpread {
+    /// The GIL's address.
+    pub gil: u64,
+    /// Holds or waits.
+    pub state: State,
+    /// A duration in nanoseconds, less than 1 % too long, and how many were of it.
+    pub buckets: Vec<(u64, u64)>,
 }
 
 /// Who a thread is.

@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
 use crate::history::{Held, History, NOT_LONG};
+use crate::interval::State;
 use crate::longest::LongestList;
 use crate::registry::ThreadIndex;
 use crate::series::{Column, Series};
@@ -38,6 +39,15 @@ pub(crate) struct Figures {
     pub(crate) long_holds: Vec<(u64, u64)>,
     /// How long it waited for each other thread, by number.
     pub(crate) waited_for_ns: Vec<u64>,
+}
+
+impl Figures {
+    pub(crate) fn distribution(&mut self, state: State) -> &mut Distribution {
+        match state {
+            State::Hold => &mut self.holds,
+            State::Wait => &mut self.waits,
+        }
+    }
 }
 
 /// A hold or wait that is to be counted.

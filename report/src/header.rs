@@ -23,6 +23,8 @@ pub struct Header {
     pub host: Option<String>,
     /// The command line of the process, where known.
     pub command: Option<String>,
+    /// Only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
+    pub over_ns: Option<u64>,
 }
 
 /// Why a header cannot be used.
@@ -72,6 +74,7 @@ impl Header {
                 "pid" => pid = Some(number("pid", value)?),
                 "clock" => clock = Some(value.to_owned()),
                 "start_ns" if value != "-" => header.start_ns = Some(number("start_ns", value)?),
+                "over_ns" => header.over_ns = Some(number("over_ns", value)?),
                 "python" => header.python = known(),
                 "start" => header.start = known(),
                 "host" => header.host = known(),

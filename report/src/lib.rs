@@ -45,7 +45,7 @@ pub use advice::Advice;
 pub use analyse::{AnalyseError, Options, analyse, summarise};
 pub use diff::{Diff, Side, Spread, ThreadDiff, ThreadSide};
 pub use distribution::Distribution;
-pub use event::{Event, Kind, ThreadInfo};
+pub use event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 pub use figures::Figures;
 pub use header::{Header, HeaderError};
 pub use interval::{Interval, IntervalSink, State};

@@ -2,8 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, Kind};
-use crate::gil::{GilState, Span};
+use crate::distribution::Distribution;
+use crate::event::{Event, Kind, LaneTotal};
+use crate::gil::{Figures, GilState, Span};
 use crate::header::Header;
 use crate::interval::{Interval, IntervalSink, State};
 use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
@@ -54,6 +55,7 @@ pub(crate) struct SessionState {
     figures: usize,
     remembered: usize,
     sees_acquisitions: bool,
+    sees_totals: bool,
 }
 
 impl SessionState {
@@ -72,6 +74,7 @@ impl SessionState {
             figures: 0,
             remembered: 0,
             sees_acquisitions: false,
+            sees_totals: false,
             header,
         }
     }
@@ -120,6 +123,19 @@ impl SessionState {
                 }
             }
             Kind::Request { gil, holder } => self.request(tid, gil, holder),
+            Kind::Total(total) => {
+                self.events -= 1;
+                self.total(tid, &total);
+            }
+            Kind::Spread(spread) => {
+                self.events -= 1;
+                if let Some(figures) = self.figures(tid, spread.gil) {
+                    let distribution = figures.distribution(spread.state);
+                    for (duration_ns, count) in spread.buckets {
+                        distribution.spread(duration_ns, count);
+                    }
+                }
+            }
             Kind::Thread(info) => {
                 if self.registry.introduce(time_ns, tid, *info) == Introduced::Reused {
                     self.forget(tid);
@@ -147,6 +163,43 @@ impl SessionState {
             if gil.requests.len() < IDENTS || gil.requests.contains_key(&holder) {
                 *gil.requests.entry(holder).or_default() += 1;
             }
+        }
+    }
+
+    /// The figures of a thread on a GIL; `None` when there are too many.
+    fn figures(&mut self, tid: u32, gil: u64) -> Option<&mut Figures> {
+        let lane = self.lane(tid, gil)?;
+        let lane = &self.lanes[lane as usize];
+        self.gils[lane.gil as usize]
+            .figures
+            .get_mut(lane.number as usize)
+    }
+
+    /// A total takes the place of what the events of some of its cycles have added up to.
+    fn total(&mut self, tid: u32, total: &LaneTotal) {
+        self.sees_totals = true;
+        let Some(figures) = self.figures(tid, total.gil) else {
+            return;
+        };
+        *figures.distribution(total.state) =
+            Distribution::of_total(total.count, total.sum_ns, total.max_ns);
+        if total.state == State::Hold {
+            figures.forced_drops = total.forced;
+            figures.voluntary_drops = total.count.saturating_sub(total.forced);
+        }
+    }
+
+    /// The totals are there: what they do not tell is made up for. Without them the figures are those of long cycles only.
+    fn settle_totals(&mut self) {
+        if self.sees_totals {
+            for figures in self.gils.iter_mut().flat_map(|gil| &mut gil.figures) {
+                figures.holds.settle();
+                figures.waits.settle();
+            }
+        } else if self.header.over_ns.is_some() && self.ended.is_none() {
+            self.losses.lost = self.losses.lost.max(1);
+            self.losses
+                .add_cause("shorter holds and waits are in the totals, which were cut off");
         }
     }
 
@@ -353,6 +406,7 @@ impl SessionState {
 
     /// Takes what is still open as lasting to the end, and sums up.
     pub(crate) fn finish(mut self, sink: &mut impl IntervalSink) -> Session {
+        self.settle_totals();
         let open = self.open_holds();
         for (lane, since_ns, wait) in open {
             let start_ns = self.start_ns.unwrap_or(0);
@@ -406,6 +460,7 @@ impl SessionState {
             start_ns,
             end_ns: self.end_ns.max(start_ns),
             ended: self.ended.map(Into::into),
+            events_over_ns: self.header.over_ns,
             events: self.events,
             losses: self.losses,
             gils: Vec::new(),

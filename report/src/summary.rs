@@ -34,6 +34,10 @@ pub struct Session {
     pub end_ns: u64,
     /// Why tracing ended; `None` when the trace was cut off.
     pub ended: Option<String>,
+    /// Only cycles with a hold or wait of at least this length are events: series, blame, switches and patterns know no others.
+    /// Counts, sums and percentiles are of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_over_ns: Option<u64>,
     /// How many events were read.
     pub events: u64,
     /// What is missing or did not fit.

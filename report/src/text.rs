@@ -4,8 +4,9 @@ use std::io::{self, Read};
 
 use thiserror::Error;
 
-use crate::event::{Event, Kind, ThreadInfo};
+use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::header::{Header, HeaderError, MAGIC};
+use crate::interval::State;
 
 /// Times from here on are not plausible (36 years of uptime); a line that has one is skipped.
 pub(crate) const TIME_LIMIT_NS: u64 = 1 << 60;
@@ -314,6 +315,24 @@ impl<'l> Fields<'l> {
         Some(value)
     }
 
+    fn state(&mut self) -> Option<State> {
+        match self.word()? {
+            b"hold" => Some(State::Hold),
+            b"wait" => Some(State::Wait),
+            _ => None,
+        }
+    }
+
+    /// `DURATION:COUNT` up to the end of the line.
+    fn buckets(&mut self) -> Option<Vec<(u64, u64)>> {
+        let mut buckets = Vec::new();
+        while let Some(word) = self.word() {
+            let (duration, count) = str::from_utf8(word).ok()?.split_once(':')?;
+            buckets.push((duration.parse().ok()?, count.parse().ok()?));
+        }
+        Some(buckets)
+    }
+
     fn rest(self) -> String {
         String::from_utf8_lossy(self.0).into_owned()
     }
@@ -361,6 +380,27 @@ fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
             let gil = fields.hexadecimal()?;
             let holder = fields.decimal()?;
             (tid, Kind::Request { gil, holder })
+        }
+        b"total" => {
+            let tid = fields.id()?;
+            let total = LaneTotal {
+                gil: fields.hexadecimal()?,
+                state: fields.state()?,
+                count: fields.decimal()?,
+                sum_ns: fields.decimal()?,
+                max_ns: fields.decimal()?,
+                forced: fields.decimal()?,
+            };
+            (tid, Kind::Total(Box::new(total)))
+        }
+        b"spread" => {
+            let tid = fields.id()?;
+            let spread = LaneSpread {
+                gil: fields.hexadecimal()?,
+                state: fields.state()?,
+                buckets: fields.buckets()?,
+            };
+            (tid, Kind::Spread(Box::new(spread)))
         }
         b"thread" => {
             let tid = fields.id()?;

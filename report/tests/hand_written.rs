@@ -218,3 +218,34 @@ fn a_hundred_thousand_threads_fit() {
     let holds: u64 = gil.threads.iter().map(|thread| thread.holds.count()).sum();
     assert_eq!(holds, 100_000);
 }
+
+#[test]
+fn totals_take_the_place_of_what_events_add_up_to() {
+    let trace = "# gil-trace 1 clock=monotonic pid=10 start_ns=1000 mode=slow over_ns=50\n\
+        1100 drop 11 a 1 60 0\n\
+        1200 total 11 a hold 4 90 60 1\n\
+        1200 spread 11 a hold 10:2 60:1\n\
+        1200 total 12 a hold 2 6 4 0\n\
+        1200 spread 12 a hold 2:1 4:1\n\
+        1200 total 12 a wait 1 7 7 0\n\
+        1200 spread 12 a wait 7:1\n\
+        1200 end duration\n";
+    let report = analyse(trace.as_bytes(), &Options::default()).unwrap();
+    let session = &report.summary.sessions[0];
+    assert_eq!(session.events_over_ns, Some(50));
+    assert!(!session.losses.is_lossy(), "{:?}", session.losses);
+    let [one, other] = &session.gils[0].threads[..] else {
+        panic!("two threads");
+    };
+    assert_eq!((one.holds.count(), one.holds.total_ns()), (4, 90));
+    assert_eq!((one.forced_drops, one.voluntary_drops), (1, 3));
+    // The fourth, of which nothing was told, counts as of mean length.
+    assert_eq!(one.holds.buckets(), [(10, 2), (22, 1), (60, 1)]);
+    assert_eq!(other.waits.total_ns(), 7);
+    assert_eq!(session.gils[0].longest_holds.len(), 1);
+
+    // Cut off before the totals: what is left is said to be a part.
+    let cut = trace.split_once("1200 total").unwrap().0;
+    let report = analyse(cut.as_bytes(), &Options::default()).unwrap();
+    assert!(report.summary.sessions[0].losses.is_lossy());
+}

@@ -136,7 +136,11 @@ fn count(events: &[Event]) -> Result<Fired, FireError> {
                 fired.holders += u64::from(idents.contains(&holder));
                 gil
             }
-            Kind::Thread(_) | Kind::Lost { .. } | Kind::End { .. } => continue,
+            Kind::Thread(_)
+            | Kind::Total(_)
+            | Kind::Spread(_)
+            | Kind::Lost { .. }
+            | Kind::End { .. } => continue,
         };
         demand(gil != 0, "a marker", "gil", gil)?;
     }

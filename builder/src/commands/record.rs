@@ -42,6 +42,9 @@ pub struct Arguments {
     /// What to write down
     #[arg(long, value_enum, default_value_t = ModeName::Events)]
     mode: ModeName,
+    /// With `--mode slow`: a cycle is an event when its hold or its wait lasts so long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5ms")]
+    over: Duration,
     /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.trace]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -71,6 +74,8 @@ enum ModeName {
     Events,
     /// Totals per thread, counted in the kernel: cheaper, a text to read, no trace
     Summary,
+    /// Totals of everything, and only long holds and waits as events: exact sums and a small trace, the choice for production
+    Slow,
 }
 
 /// Runs the command.
@@ -95,6 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         mode: match arguments.mode {
             ModeName::Events => Mode::Events,
             ModeName::Summary => Mode::Summary,
+            ModeName::Slow => Mode::Slow(arguments.over),
         },
         duration: arguments.duration,
         output: arguments.output.clone(),

@@ -211,6 +211,7 @@ mod tests {
             pid: 7,
             python: Some("3.13.5".to_owned()),
             command: None,
+            over: None,
         };
         let mut sink = EventLines::new(
             TraceFile::create(&path, false).unwrap(),

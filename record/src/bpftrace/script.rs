@@ -49,7 +49,8 @@ impl Script {
 
 fn render(mode: Mode, file: &Path, only: Option<u32>) -> String {
     let script = match mode {
-        Mode::Events => EVENTS,
+        // It is not asked for the latter.
+        Mode::Events | Mode::Slow(_) => EVENTS,
         Mode::Summary => SUMMARY,
     };
     let mut rendered = String::with_capacity(script.len() + 1024);

@@ -14,6 +14,7 @@ use libbpf_rs::{MapHandle, RingBufferBuilder};
 use crate::native::layout::Event;
 use crate::native::object::CounterMaps;
 use crate::native::open::{self, Open, OpenCycle};
+use crate::native::totals::Everything;
 use crate::stop::StopReason;
 use crate::trace::TraceFile;
 use crate::tracer::Counts;
@@ -61,7 +62,13 @@ impl Reader {
 
     /// Reads what is left, now that nothing more comes, and completes the trace.
     /// `open` is what threads were in the middle of when it ended.
-    pub(super) fn finish(self, reason: StopReason, open: &[OpenCycle]) -> io::Result<PathBuf> {
+    /// `totals` are for a trace in which not every cycle is an event.
+    pub(super) fn finish(
+        self,
+        reason: StopReason,
+        open: &[OpenCycle],
+        totals: Option<&Everything>,
+    ) -> io::Result<PathBuf> {
         self.stop.store(true, Ordering::Release);
         let mut lines = self
             .thread
@@ -69,6 +76,12 @@ impl Reader {
             .map_err(|_| io::Error::other("the reader of events has failed"))??;
         lines.open(open)?;
         let end_ns = lines.window.end_ns().unwrap_or(lines.latest_ns);
+        if let Some(totals) = totals {
+            lines.counts.hits.store(totals.hits(), Ordering::Relaxed);
+            for line in totals.lines(end_ns) {
+                lines.file.line(line.as_bytes())?;
+            }
+        }
         lines.file.end(end_ns, reason)
     }
 }

@@ -10,7 +10,8 @@ use crate::native::calibrate::{self, Nop};
 use crate::native::object::{Program, Work};
 use crate::native::open::{OpenCycle, Places};
 use crate::native::reader::Reader;
-use crate::native::{attach_error, summary, totals};
+use crate::native::totals::{self, Everything};
+use crate::native::{attach_error, summary};
 use crate::stop::StopReason;
 use crate::trace::Header;
 use crate::tracer::{Counts, Finished, Output, Plan, Session};
@@ -44,11 +45,16 @@ impl Running {
         window.begin(start_ns);
         let reader = match plan.output {
             Output::Summary => None,
-            Output::Events { mut file, command } => {
+            Output::Events {
+                mut file,
+                command,
+                over,
+            } => {
                 let header = Header {
                     pid,
                     python: plan.interpreter.version,
                     command,
+                    over,
                 };
                 let program = &attached.program;
                 let maps = program
@@ -87,10 +93,14 @@ impl Running {
             .unwrap_or_default()
     }
 
-    fn summary(&self, open: &[OpenCycle], end_ns: u64) -> Result<Finished, RecordError> {
-        let totals = totals::read(&self.attached.program).map_err(|error| RecordError::Totals {
+    fn totals(&self) -> Result<Everything, RecordError> {
+        totals::read(&self.attached.program).map_err(|error| RecordError::Totals {
             message: error.to_string(),
-        })?;
+        })
+    }
+
+    fn summary(&self, open: &[OpenCycle], end_ns: u64) -> Result<Finished, RecordError> {
+        let totals = self.totals()?;
         self.counts.hits.store(totals.hits(), Ordering::Relaxed);
         let start_ns = self.window.start_ns();
         let text = summary::render(&totals, open, start_ns, end_ns);
@@ -113,8 +123,15 @@ impl Session for Running {
         let open = self.open(end_ns);
         self.attached.program.detach();
         let finished = match self.reader.take() {
+            Some(reader) if self.attached.work.keep_totals => {
+                let totals = self.totals()?;
+                reader
+                    .finish(reason, &open, Some(&totals))
+                    .map(Finished::Trace)
+                    .map_err(|source| RecordError::Write { source })?
+            }
             Some(reader) => reader
-                .finish(reason, &open)
+                .finish(reason, &open, None)
                 .map(Finished::Trace)
                 .map_err(|source| RecordError::Write { source })?,
             None => self.summary(&open, end_ns)?,

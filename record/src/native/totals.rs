@@ -13,6 +13,9 @@ const BATCH: u32 = 4096;
 /// Each power of two is divided into 2 to the power of this many buckets, as in gil.bpf.c: a bucket is less than 1 % wide.
 const BUCKET_BITS: u32 = 7;
 
+/// A line of a trace stays well below what a reader takes.
+const BUCKETS_A_LINE: usize = 1000;
+
 /// What all threads did.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Everything {
@@ -28,6 +31,43 @@ impl Everything {
             .iter()
             .map(|row| row.lane.hits + row.lane.requests);
         counted.sum::<u64>() + self.counters.hits
+    }
+}
+
+impl Everything {
+    /// As lines of a trace, which is told of what is missing, too.
+    pub(super) fn lines(&self, time_ns: u64) -> Vec<String> {
+        let mut lines = Vec::new();
+        for row in self.rows.iter().filter(|row| row.lane.hold.count > 0) {
+            for (word, totals, histogram, forced) in [
+                ("hold", &row.lane.hold, &row.holds, row.lane.forced),
+                ("wait", &row.lane.wait, &row.waits, 0),
+            ] {
+                let whose = format!("{} {:x} {word}", row.key.tid, row.key.gil);
+                lines.push(format!(
+                    "{time_ns} total {whose} {} {} {} {forced}\n",
+                    totals.count, totals.sum_ns, totals.max_ns
+                ));
+                for buckets in histogram.0.chunks(BUCKETS_A_LINE) {
+                    let buckets: Vec<String> = buckets
+                        .iter()
+                        .map(|(bucket, count)| {
+                            format!("{}:{count}", last_of(*bucket).min(totals.max_ns))
+                        })
+                        .collect();
+                    lines.push(format!("{time_ns} spread {whose} {}\n", buckets.join(" ")));
+                }
+            }
+        }
+        for (lost, cause) in [
+            (self.counters.lanes_full, "the table of threads was full"),
+            (self.counters.buckets_full, "the histograms were full"),
+        ] {
+            if lost > 0 {
+                lines.push(format!("{time_ns} lost {lost} {cause}\n"));
+            }
+        }
+        lines
     }
 }
 

@@ -1,8 +1,9 @@
 //! A trace says what the process did: every event is in it, and the durations are right.
 
 use std::thread;
+use std::time::Duration;
 
-use gil_record::{Backend, Finished, Options, Recording, Silent, StopReason, Target, record};
+use gil_record::{Backend, Finished, Mode, Options, Recording, Silent, StopReason, Target, record};
 
 use crate::fire::{self, Fire, ThreadTruth, Truth};
 use crate::machine::{self, BACKENDS};
@@ -142,6 +143,51 @@ fn the_rust_program_fired_what_the_trace_says() {
                 truth.name
             );
         }
+    }
+}
+
+#[test]
+fn a_slow_trace_has_exact_totals_and_long_cycles_only() {
+    let Some(_turn) = machine::tracing("a_slow_trace_has_exact_totals_and_long_cycles_only") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut fire = Fire::start(&fire::program("gil-fire-rust"), &[]);
+    let pid = fire.ready.pid;
+    let output = folder.path().join("slow.trace");
+    let options = Options {
+        mode: Mode::Slow(Duration::from_millis(5)),
+        output: Some(output.clone()),
+        ..Options::default()
+    };
+    let (recording, truth) = thread::scope(|scope| {
+        let (sender, attached) = std::sync::mpsc::channel();
+        let recorder =
+            scope.spawn(move || record(&Target::Process(pid), &options, &mut TellAttached(sender)));
+        attached.recv().unwrap();
+        fire.go();
+        let truth = fire.truth();
+        (recorder.join().unwrap().unwrap(), truth)
+    });
+    let hits: u64 = truth
+        .threads
+        .iter()
+        .map(|thread| thread.drops + thread.requests)
+        .sum();
+    assert_eq!(recording.cost.unwrap().hits, hits);
+    let threads = Trace::read(&output).by_thread();
+    for truth in &truth.threads {
+        let sums = &threads[&truth.tid];
+        assert_eq!(sums.total_holds, (truth.drops, truth.hold_ns, truth.forced));
+        assert_eq!(sums.total_waits, (truth.waits, truth.wait_ns, 0));
+        assert_eq!(sums.spread, truth.drops + truth.waits, "{}", truth.name);
+        let is_long = truth.hold_ns / truth.drops >= 5_000_000;
+        assert_eq!(
+            sums.drops,
+            if is_long { truth.drops } else { 0 },
+            "{}",
+            truth.name
+        );
     }
 }
 

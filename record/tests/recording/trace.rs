@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gil_report::{Event, Kind, TextReader};
+use gil_report::{Event, Kind, State, TextReader};
 
 /// What a trace says one thread did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(crate) struct Sums {
     pub(crate) waits: u64,
     pub(crate) hold_ns: u64,
     pub(crate) wait_ns: u64,
+    /// Count, sum and how many were forced, as the totals say.
+    pub(crate) total_holds: (u64, u64, u64),
+    pub(crate) total_waits: (u64, u64, u64),
+    pub(crate) spread: u64,
 }
 
 /// A whole trace.
@@ -78,6 +82,16 @@ impl Trace {
                 Kind::Request { gil, .. } => {
                     sums.requests += 1;
                     sums.at(*gil);
+                }
+                Kind::Total(total) => {
+                    let sum = match total.state {
+                        State::Hold => &mut sums.total_holds,
+                        State::Wait => &mut sums.total_waits,
+                    };
+                    *sum = (total.count, total.sum_ns, total.forced);
+                }
+                Kind::Spread(spread) => {
+                    sums.spread += spread.buckets.iter().map(|(_, count)| count).sum::<u64>();
                 }
                 Kind::Thread(thread) => {
                     sums.names.push(thread.name.clone());

@@ -119,6 +119,13 @@ fn about_session(page: &mut Page<impl Write>, session: &Session) -> io::Result<(
         duration(session.wall_ns())
     );
     page.wrapped("  ", &recorded, Style::Plain)?;
+    if let Some(over_ns) = session.events_over_ns {
+        let over = duration(over_ns);
+        let line = format!(
+            "counts, sums and percentiles are of all holds and waits; switches, blame and what is drawn over time, of cycles from {over} on"
+        );
+        page.wrapped("  ", &line, Style::Plain)?;
+    }
     about_losses(page, &session.losses)
 }
 
