@@ -41,6 +41,7 @@ TRACERS = {
     "gil-summary.bt": script("bpftrace/gil-summary.bt"),
     "gil-events.bt": script("bpftrace/gil-events.bt"),
     "record --mode summary": native("summary"),
+    "record --mode slow": native("slow"),
     "record --mode events": native("events"),
 }
 
