@@ -1,5 +1,7 @@
 //! The few longest of many.
 
+use std::cmp::Ordering;
+
 /// So many of the longest holds, and waits, are kept for each GIL.
 const KEPT: usize = 64;
 
@@ -87,9 +89,9 @@ impl LongestList {
     }
 }
 
-/// Sorts what two lists kept and cuts it to one list's length. `key` orders the longest first.
-pub(crate) fn keep_longest<T, K: Ord>(entries: &mut Vec<T>, key: impl Fn(&T) -> K) {
-    entries.sort_by_key(key);
+/// Sorts what two lists kept and cuts it to one list's length. `compare` puts the longest first.
+pub(crate) fn keep_longest<T>(entries: &mut Vec<T>, compare: impl Fn(&T, &T) -> Ordering) {
+    entries.sort_by(compare);
     entries.truncate(KEPT);
 }
 

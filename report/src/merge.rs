@@ -154,6 +154,8 @@ impl Longest {
         for other in &mut self.others {
             other.0 = places[other.0];
         }
+        self.others
+            .sort_by_key(|&(place, part_ns)| (std::cmp::Reverse(part_ns), place));
     }
 }
 

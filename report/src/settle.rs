@@ -4,6 +4,7 @@ use crate::gil::{Figures, GilState};
 use crate::longest::{Entry, LongestList, keep_longest};
 use crate::registry::Registry;
 use crate::summary::{Blame, Gil, Longest, Thread};
+use std::cmp::Reverse;
 
 impl GilState {
     /// Orders threads by tid and ident and joins those that agree in both.
@@ -105,8 +106,12 @@ pub(crate) fn join_blame(blame: &mut Vec<Blame>) {
 
 /// Orders the longest holds or waits and keeps as many as there may be.
 pub(crate) fn order_longest(longest: &mut Vec<Longest>) {
-    keep_longest(longest, |one| {
-        (std::cmp::Reverse(one.duration_ns), one.start_ns, one.thread)
+    // By everything that they are: the order of merging must not show.
+    keep_longest(longest, |one, other| {
+        let key = |one: &Longest| (Reverse(one.duration_ns), one.start_ns, one.thread, one.open);
+        key(one)
+            .cmp(&key(other))
+            .then_with(|| one.others.cmp(&other.others))
     });
 }
 
@@ -118,7 +123,7 @@ fn settle_longest(list: LongestList, places: &[usize]) -> Vec<Longest> {
             .into_iter()
             .map(|(number, part_ns)| (place(number), part_ns))
             .collect();
-        others.sort_by_key(|&(place, part_ns)| (std::cmp::Reverse(part_ns), place));
+        others.sort_by_key(|&(place, part_ns)| (Reverse(part_ns), place));
         Longest {
             thread: place(entry.thread),
             start_ns: entry.start_ns,
