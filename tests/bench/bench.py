@@ -74,7 +74,7 @@ class Attached:
             TRACERS[name](churn.process.pid, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Attached is when a cycle costs visibly more than before, and not just because somebody else needs the processor.
         deadline = time.monotonic() + 30
-        while min(churn.round() for _ in range(4)) < idle + 100:
+        while min(churn.round() for _ in range(4)) < idle * 1.5:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"bench: {name} did not attach; run it by hand to see why")
             time.sleep(0.05)
