@@ -70,14 +70,19 @@ class Attached:
 
     def __init__(self, name, churn, folder):
         idle = max(churn.round() for _ in range(3))
-        self.process = subprocess.Popen(
-            TRACERS[name](churn.process.pid, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Attached is when a cycle costs visibly more than before, and not just because somebody else needs the processor.
-        deadline = time.monotonic() + 30
-        while min(churn.round() for _ in range(4)) < idle + 100:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"bench: {name} did not attach; run it by hand to see why")
-            time.sleep(0.05)
+        command = TRACERS[name](churn.process.pid, folder)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if "record" in command:
+            # It says so itself.
+            attached = any("Recording" in line for line in self.process.stderr)
+        else:
+            # Compiling a script makes the churn slower, too, but not as much as its probes do.
+            deadline = time.monotonic() + 30
+            attached = True
+            while attached and min(churn.round() for _ in range(4)) < idle * 2.5:
+                attached = self.process.poll() is None and time.monotonic() < deadline
+        if not attached:
+            raise SystemExit(f"bench: {name} did not attach; run it by hand to see why")
 
     def detach(self):
         self.process.send_signal(signal.SIGINT)
