@@ -176,7 +176,10 @@ fn cpythons_own_tests_pass() {
 }
 
 fn own_tests(prefix: &Path) -> Output {
-    Command::new(prefix.join("bin/python3"))
+    // Whoever starts tests in the background starts them with SIGINT ignored; CPython's tests wait for it.
+    Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(prefix.join("bin/python3"))
         // `-w`: a test that fails on a busy machine gets a second try, alone.
         .args(["-m", "test", "-w", "-j2", "--timeout", "600"])
         .args([
