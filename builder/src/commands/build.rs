@@ -23,18 +23,25 @@ pub struct Arguments {
     /// source archive, or a source folder
     #[arg(value_name = "VERSION|PATH", required = true)]
     wanted: Vec<String>,
-    /// Where to get the source: auto, python.org, debian, or a path
-    #[arg(long, default_value = "auto")]
-    source: SourceChoice,
-    /// The SHA-256 sum of the archive, for a release that gilbuild does not know
-    #[arg(long, value_name = "SUM")]
-    sha256: Option<Sha256>,
     /// Install here, instead of in gilbuild's own folder
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
     /// The compiler's effort
     #[arg(long, value_enum, default_value_t)]
     optimize: Optimize,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+/// What every command that compiles an interpreter is told about it.
+#[derive(Debug, Args)]
+pub(super) struct Inputs {
+    /// Where to get the source: auto, python.org, debian, or a path
+    #[arg(long, default_value = "auto")]
+    source: SourceChoice,
+    /// The SHA-256 sum of the archive, for a release that gilbuild does not know
+    #[arg(long, value_name = "SUM")]
+    sha256: Option<Sha256>,
     /// The markers and their nop
     #[arg(long, value_enum, default_value_t)]
     markers: Markers,
@@ -44,6 +51,31 @@ pub struct Arguments {
     /// How many compilers run at once [default: one a processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+}
+
+impl Inputs {
+    /// Gets the source and says where it came from; then what is to be made of it.
+    pub(super) fn resolve(
+        &self,
+        wanted: &str,
+        optimize: Optimize,
+    ) -> Result<(Source, BuildOptions), CommandError> {
+        // Before anything is fetched: a patch that cannot be read is a slip of the pen.
+        let patches = self
+            .patch
+            .iter()
+            .map(|path| read_patch(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (request, source) = fetch(wanted, &self.source, self.sha256)?;
+        let options = BuildOptions {
+            optimize,
+            markers: self.markers,
+            free_threaded: request.free_threaded,
+            patches,
+            jobs: self.jobs,
+        };
+        Ok((source, options))
+    }
 }
 
 /// Runs the command.
@@ -57,24 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             "--prefix takes one version: several would be installed over each other",
         ));
     }
-    let patches = arguments
-        .patch
-        .iter()
-        .map(|path| read_patch(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let options = BuildOptions {
-        optimize: arguments.optimize,
-        markers: arguments.markers,
-        patches,
-        jobs: arguments.jobs,
-        ..BuildOptions::default()
-    };
     for wanted in &arguments.wanted {
-        let (request, source) = fetch(wanted, &arguments.source, arguments.sha256)?;
-        let options = BuildOptions {
-            free_threaded: request.free_threaded,
-            ..options.clone()
-        };
+        let (source, options) = arguments.inputs.resolve(wanted, arguments.optimize)?;
         let prefix = compile(&source, &options, arguments.prefix.as_deref())?;
         terminal::result(&prefix.display().to_string())?;
     }
@@ -152,7 +168,7 @@ fn failure(error: &BuildError) -> CommandError {
     CommandError::because(exit, error)
 }
 
-pub(super) fn read_patch(path: &Path) -> Result<Patch, CommandError> {
+fn read_patch(path: &Path) -> Result<Patch, CommandError> {
     Ok(Patch {
         name: path
             .file_name()

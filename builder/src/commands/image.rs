@@ -1,6 +1,5 @@
 //! `gilbuild image`: from a version to an image with an interpreter that has GIL markers, without a daemon.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +16,8 @@ use gil_containers::platform::Platform;
 use gil_containers::process::ProcessError;
 use gil_containers::registry::{Reference, Transport};
 
-use super::build::{fetch, read_patch};
-use crate::build::options::{BuildOptions, Markers, Optimize};
+use super::build::Inputs;
+use crate::build::options::Optimize;
 use crate::environment::SOURCE_DATE_EPOCH;
 use crate::error::{CommandError, Exit};
 use crate::folders;
@@ -26,7 +25,7 @@ use crate::image::assemble::{Assembled, assemble};
 use crate::image::interpreter::{self, InterpreterError};
 use crate::image::privilege;
 use crate::image::push::Push;
-use crate::sources::{self, Sha256, Source, SourceChoice};
+use crate::sources::{self, Source};
 use crate::sources_progress::Shown;
 use crate::terminal::{self, Progress, Unit};
 
@@ -41,12 +40,6 @@ pub struct Arguments {
     /// source archive, or a source folder
     #[arg(value_name = "VERSION|PATH")]
     wanted: String,
-    /// Where to get the source: auto, python.org, debian, or a path
-    #[arg(long, default_value = "auto")]
-    source: SourceChoice,
-    /// The SHA-256 sum of the archive, for a release that gilbuild does not know
-    #[arg(long, value_name = "SUM")]
-    sha256: Option<Sha256>,
     /// What the image starts from: a Debian suite, an image in a registry, oci:DIR[:TAG], oci-archive:FILE[:TAG],
     /// rootfs:DIR, or a tar archive
     #[arg(long, default_value = "bookworm")]
@@ -54,15 +47,8 @@ pub struct Arguments {
     /// The compiler's effort
     #[arg(long, value_enum, default_value_t = Optimize::PgoLto)]
     optimize: Optimize,
-    /// The markers and their nop
-    #[arg(long, value_enum, default_value_t)]
-    markers: Markers,
-    /// A patch of your own, applied after ours (any number)
-    #[arg(long, value_name = "FILE")]
-    patch: Vec<PathBuf>,
-    /// How many compilers run at once [default: one a processor]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// How layers are compressed: gzip, zstd or none
     #[arg(long, default_value_t)]
     compression: Compression,
@@ -87,19 +73,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     privilege::ensure().map_err(|error| CommandError::because(Exit::NotThisMachine, &error))?;
     let start = Instant::now();
-    let patches = arguments
-        .patch
-        .iter()
-        .map(|path| read_patch(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (request, source) = fetch(&arguments.wanted, &arguments.source, arguments.sha256)?;
-    let options = BuildOptions {
-        optimize: arguments.optimize,
-        markers: arguments.markers,
-        free_threaded: request.free_threaded,
-        patches,
-        jobs: arguments.jobs,
-    };
+    let (source, options) = arguments
+        .inputs
+        .resolve(&arguments.wanted, arguments.optimize)?;
 
     let work = tempfile::Builder::new()
         .prefix("gilbuild-image")

@@ -9,7 +9,7 @@ use ureq::http::header::{
     CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::archive_name::ArchiveName;
@@ -61,20 +61,15 @@ pub(crate) enum DownloadError {
     Io(#[from] io::Error),
 }
 
-/// A client that trusts what the platform trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), falls back to Mozilla's
-/// certificates where the platform has none, and keeps `HTTPS_PROXY` and `NO_PROXY`.
+/// A client that trusts what the platform trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` included) and keeps `HTTPS_PROXY` and
+/// `NO_PROXY`.
 pub(crate) fn agent(https_only: bool) -> Agent {
-    let native = rustls_native_certs::load_native_certs().certs;
-    let roots = if native.is_empty() {
-        RootCerts::WebPki
-    } else {
-        native
-            .iter()
-            .map(|certificate| Certificate::from_der(certificate).to_owned())
-            .into()
-    };
     Agent::config_builder()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::PlatformVerifier)
+                .build(),
+        )
         .https_only(https_only)
         .http_status_as_error(false)
         .user_agent(concat!("gilbuild/", env!("CARGO_PKG_VERSION")))

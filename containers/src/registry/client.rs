@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oci_spec::distribution::Reference;
 use ureq::http::{Method, Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::authentication::{Challenge, answer};
@@ -265,17 +265,12 @@ impl Client {
 
 /// Trusts what the platform trusts, `SSL_CERT_FILE` and `SSL_CERT_DIR` included.
 fn agent() -> Agent {
-    let native = rustls_native_certs::load_native_certs().certs;
-    let roots = if native.is_empty() {
-        RootCerts::WebPki
-    } else {
-        native
-            .iter()
-            .map(|certificate| Certificate::from_der(certificate).to_owned())
-            .into()
-    };
     Agent::config_builder()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::PlatformVerifier)
+                .build(),
+        )
         .http_status_as_error(false)
         .user_agent(concat!("gilbuild/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(CONNECT))
