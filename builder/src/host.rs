@@ -7,6 +7,8 @@ mod systemtap;
 
 pub use facts::Facts;
 
+use crate::error::{CommandError, Exit};
+
 /// One thing that a way of tracing needs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Need {
@@ -51,6 +53,23 @@ impl Way {
     #[must_use]
     pub fn obstacle(&self) -> Option<&Need> {
         self.needs.iter().find(|need| need.state == State::Missing)
+    }
+
+    /// # Errors
+    ///
+    /// When something is missing: what, and what mends it.
+    pub fn demand(&self) -> Result<(), CommandError> {
+        let Some(need) = self.obstacle() else {
+            return Ok(());
+        };
+        let mend = need.mend.as_deref().unwrap_or("see gilbuild doctor");
+        Err(CommandError::new(
+            Exit::NotThisMachine,
+            format!(
+                "{} cannot run here: {}: {}; to mend it: {mend}",
+                self.name, need.what, need.found
+            ),
+        ))
     }
 }
 

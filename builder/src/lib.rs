@@ -12,7 +12,6 @@ pub mod folders;
 pub mod host;
 pub mod image;
 mod output;
-pub mod scripts;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;

@@ -1,32 +1,27 @@
 //! The tracer that drives bpftrace with the bundled scripts.
 
-mod child;
-mod messages;
-mod output;
 mod script;
 mod version;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::thread;
 
-use crate::bpftrace::child::Child;
-use crate::bpftrace::output::{EventLines, Lines, SummaryLines};
 use crate::bpftrace::script::Script;
-use crate::clock;
 use crate::error::RecordError;
 use crate::privilege;
 use crate::process::Process;
-use crate::stop::{StopFlag, StopReason};
-use crate::trace::Header;
-use crate::tracer::{Counts, Finished, Output, Plan, Session, Tracer};
-use crate::window::Window;
+use crate::scripted::Start;
+use crate::stop::StopFlag;
+use crate::tracer::{Plan, Session, Tracer};
 
-/// Attaching takes under a second; a large interpreter on a busy machine, some.
-const ATTACH_TIMEOUT: Duration = Duration::from_secs(30);
-/// bpftrace prints what is still in its buffers when it is stopped.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often to look whether something has happened while it attaches.
-const TICK: Duration = Duration::from_millis(20);
+/// The program, looked up on PATH.
+const PROGRAM: &str = "bpftrace";
+/// Memory for events that bpftrace has not yet read, for all processors together.
+const EVENT_BUFFERS: usize = 256 * 1024 * 1024;
+/// The most pages that one processor's buffer gets (16 MiB), and the least (bpftrace's default).
+const PAGES: std::ops::RangeInclusive<usize> = 64..=4096;
+/// Entries in each of a script's maps: threads, over the whole recording.
+const MAP_ENTRIES: &str = "16384";
 
 /// Drives bpftrace.
 #[derive(Debug)]
@@ -49,93 +44,37 @@ impl Tracer for Bpftrace {
             &plan.interpreter.reachable,
             is_deleted.then_some(pid),
         )
-        .map_err(|source| RecordError::Bpftrace { source })?;
-        let counts = Arc::new(Counts::default());
-        let window = Arc::new(Window::closed());
-        let lines: Box<dyn Lines> = match plan.output {
-            Output::Events { file, command, .. } => {
-                let header = Header {
-                    pid,
-                    python: plan.interpreter.version,
-                    command,
-                    over: None,
-                };
-                Box::new(EventLines::new(
-                    file,
-                    header,
-                    Arc::clone(&counts),
-                    Arc::clone(&window),
-                ))
-            }
-            Output::Summary => Box::new(SummaryLines::default()),
+        .map_err(|source| RecordError::Tool {
+            tool: PROGRAM,
+            source,
+        })?;
+        let mut command = Command::new(PROGRAM);
+        if !is_deleted {
+            command.args(["-p", &pid.to_string()]);
+        }
+        command
+            .args(["-q", "--no-warnings"])
+            .arg(&script.path)
+            .arg(pid.to_string())
+            .env("BPFTRACE_PERF_RB_PAGES", pages_per_processor().to_string())
+            .env("BPFTRACE_MAP_KEYS_MAX", MAP_ENTRIES);
+        let start = Start {
+            tool: PROGRAM,
+            command,
+            folder: script.folder,
         };
-        let mut child = Child::spawn(&script.path, pid, !is_deleted, lines)
-            .map_err(|source| RecordError::Bpftrace { source })?;
-        wait_until_attached(&mut child, &process, stop)?;
-        Ok(Box::new(Running {
-            child,
-            counts,
-            window,
-            _script: script,
-        }))
+        start.attach(&plan.interpreter, plan.output, &process, stop)
     }
 }
 
-fn wait_until_attached(
-    child: &mut Child,
-    process: &Process,
-    stop: &StopFlag,
-) -> Result<(), RecordError> {
-    let pid = process.pid;
-    let begin = Instant::now();
-    loop {
-        if child.wait_for_begin(TICK) {
-            return Ok(());
-        }
-        // In this order: when the process ends, so does bpftrace.
-        if process.has_ended() {
-            return Err(RecordError::EndedEarly { pid });
-        }
-        if child.has_ended() {
-            // What it wrote may hold the reason that its output could not be written.
-            child.write_error()?;
-            return Err(RecordError::Attach {
-                pid,
-                message: child.messages(),
-            });
-        }
-        if stop.is_set() {
-            return Err(RecordError::Interrupted);
-        }
-        if begin.elapsed() > ATTACH_TIMEOUT {
-            return Err(RecordError::AttachTimeout {
-                pid,
-                waited: ATTACH_TIMEOUT,
-                message: child.messages(),
-            });
-        }
-    }
-}
-
-/// bpftrace, attached.
-struct Running {
-    child: Child,
-    counts: Arc<Counts>,
-    window: Arc<Window>,
-    _script: Script,
-}
-
-impl Session for Running {
-    fn counts(&self) -> &Arc<Counts> {
-        &self.counts
-    }
-
-    fn has_ended(&mut self) -> bool {
-        self.child.has_ended()
-    }
-
-    fn finish(self: Box<Self>, reason: StopReason) -> Result<Finished, RecordError> {
-        self.window.end(clock::monotonic_ns());
-        self.child.finish(reason, DRAIN_TIMEOUT)
-    }
+/// A power of two, as the kernel wants it.
+fn pages_per_processor() -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let pages = EVENT_BUFFERS / 4096 / processors;
+    let power = if pages.is_power_of_two() {
+        pages
+    } else {
+        pages.next_power_of_two() / 2
+    };
+    power.clamp(*PAGES.start(), *PAGES.end())
 }

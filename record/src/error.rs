@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum RecordError {
     /// Attaching needs root.
     #[error(
-        "cannot attach to other processes as user {euid}: loading BPF programs needs root; run it again with sudo"
+        "cannot attach to other processes as user {euid}: loading programs into the kernel needs root; run it again with sudo"
     )]
     NotRoot {
         /// The effective user id.
@@ -45,6 +45,21 @@ pub enum RecordError {
         found: String,
         /// The oldest that will do.
         needed: &'static str,
+    },
+    /// There is no SystemTap.
+    #[error(
+        "SystemTap is not installed: no program `stap` on PATH; install it with `apt-get install systemtap` or `dnf install systemtap`"
+    )]
+    SystemtapMissing,
+    /// SystemTap could not make a module for this kernel.
+    #[error(
+        "SystemTap could not compile its module for Linux {release}: {message}; `gilbuild doctor` says what this machine lacks"
+    )]
+    SystemtapCompile {
+        /// The kernel's release.
+        release: String,
+        /// Its own words, shortened.
+        message: String,
     },
     /// There is no process with this number.
     #[error("there is no process {pid}: `pgrep -a python` lists the ones that run Python")]
@@ -100,18 +115,22 @@ pub enum RecordError {
         /// How it ended.
         status: ExitStatus,
     },
-    /// bpftrace could not be run, or talked to.
-    #[error("cannot run bpftrace: {source}")]
-    Bpftrace {
+    /// A tracing tool could not be run, or talked to.
+    #[error("cannot run {tool}: {source}")]
+    Tool {
+        /// The tool.
+        tool: &'static str,
         /// Why.
         source: io::Error,
     },
-    /// bpftrace ended before it had attached.
-    #[error("bpftrace could not attach to process {pid}: {message}")]
+    /// A tracing tool ended before it had attached.
+    #[error("{tool} could not attach to process {pid}: {message}")]
     Attach {
+        /// The tool.
+        tool: &'static str,
         /// The process.
         pid: u32,
-        /// bpftrace's own words, shortened.
+        /// The tool's own words, shortened.
         message: String,
     },
     /// The native tracer could not load or attach its program.
@@ -133,9 +152,9 @@ pub enum RecordError {
         /// Why.
         message: String,
     },
-    /// bpftrace cannot do what was asked for.
+    /// The scripts cannot do what was asked for.
     #[error(
-        "`--mode slow` is the native tracer's: leave out `--backend bpftrace`, or take `--mode events` or `summary`"
+        "`--mode slow` is the native tracer's: leave out `--backend`, or take `--mode events` or `summary`"
     )]
     NeedsNative,
     /// The kernel is older than the native tracer's program needs.
@@ -155,14 +174,16 @@ pub enum RecordError {
         /// The kernel's release.
         release: String,
     },
-    /// bpftrace did not attach in time.
-    #[error("bpftrace had not attached to process {pid} after {} s and was stopped: {message}", waited.as_secs())]
+    /// A tracing tool did not attach in time.
+    #[error("{tool} had not attached to process {pid} after {} s and was stopped: {message}", waited.as_secs())]
     AttachTimeout {
+        /// The tool.
+        tool: &'static str,
         /// The process.
         pid: u32,
         /// How long it was given.
         waited: Duration,
-        /// bpftrace's own words, shortened.
+        /// The tool's own words, shortened.
         message: String,
     },
     /// The output file is there already.
@@ -202,6 +223,8 @@ impl RecordError {
                 | Self::BpftraceMissing
                 | Self::BpftraceUnusable { .. }
                 | Self::BpftraceTooOld { .. }
+                | Self::SystemtapMissing
+                | Self::SystemtapCompile { .. }
         )
     }
 }

@@ -151,12 +151,23 @@ pub(crate) fn is_plain(path: &Path) -> bool {
     path.as_os_str()
         .as_bytes()
         .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(byte))
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(byte))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `+` stands in the names of prefixes that are built with both optimisations, and bpftrace 0.17 takes it for an operator.
+    #[test]
+    fn what_bpftrace_reads_as_operators_is_not_plain() {
+        for path in ["/opt/pgo+lto/lib", "/opt/my python", "/opt/a:b", "/opt/é"] {
+            assert!(!is_plain(Path::new(path)), "{path}");
+        }
+        assert!(is_plain(Path::new(
+            "/proc/7/root/usr/local/lib/libpython3.13.so.1.0"
+        )));
+    }
 
     #[test]
     fn a_file_in_place_is_reached_through_the_root_of_the_process() {

@@ -39,6 +39,8 @@ pub enum Backend {
     Native,
     /// bpftrace with the bundled scripts.
     Bpftrace,
+    /// SystemTap with the bundled scripts.
+    Systemtap,
 }
 
 /// How to record.
@@ -54,6 +56,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Overwrite `output` if it exists.
     pub force: bool,
+    /// A folder for what the next recording can use again: a runtime for SystemTap that fits this kernel, where its own does not.
+    pub cache: Option<PathBuf>,
     /// Stops the recording.
     pub stop: StopFlag,
 }

@@ -16,13 +16,24 @@ const CAP_BPF: u32 = 39;
 /// [`RecordError::NotRoot`], [`RecordError::MissingCapability`].
 pub(crate) fn check_root() -> Result<(), RecordError> {
     // bpftrace refuses to run for anybody but root, whatever capabilities they have.
-    let euid = rustix::process::geteuid();
-    if !euid.is_root() {
-        return Err(RecordError::NotRoot {
-            euid: euid.as_raw(),
-        });
-    }
+    check_is_root()?;
     check_capabilities()
+}
+
+/// Checks for root alone.
+///
+/// # Errors
+///
+/// [`RecordError::NotRoot`].
+pub(crate) fn check_is_root() -> Result<(), RecordError> {
+    let euid = rustix::process::geteuid();
+    if euid.is_root() {
+        Ok(())
+    } else {
+        Err(RecordError::NotRoot {
+            euid: euid.as_raw(),
+        })
+    }
 }
 
 /// Checks for the capabilities that BPF and uprobes need, whoever has them.

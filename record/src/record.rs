@@ -73,14 +73,14 @@ pub fn record(
         // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
         Target::Process(pid) => {
             let process = Process::open(*pid).ok_or(RecordError::NoSuchProcess { pid: *pid })?;
-            let tracer = tracer::choose(options.backend, options.mode, observer)?;
+            let tracer = tracer::choose(options, observer)?;
             let interpreter = find(*pid)?;
             let (session, interpreter) = attach(tracer.as_ref(), interpreter, options)?;
             observer.attached(&interpreter);
             watch(session, interpreter, &process, options, observer)
         }
         Target::Command(command) => {
-            let tracer = tracer::choose(options.backend, options.mode, observer)?;
+            let tracer = tracer::choose(options, observer)?;
             let mut launched = Launched::start(command)?;
             observer.started(launched.pid());
             let interpreter = launched.catch_interpreter(&options.stop)?;

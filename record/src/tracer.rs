@@ -10,9 +10,10 @@ use crate::error::RecordError;
 use crate::interpreter::Interpreter;
 use crate::native::Native;
 use crate::observer::Observer;
-use crate::options::{Backend, Mode};
+use crate::options::{Backend, Mode, Options};
 use crate::record::Cost;
 use crate::stop::{StopFlag, StopReason};
+use crate::systemtap::Systemtap;
 use crate::trace::TraceFile;
 
 /// A way to get at the markers.
@@ -30,23 +31,24 @@ pub(crate) trait Tracer {
 ///
 /// Why it cannot; of two, why the better one cannot.
 pub(crate) fn choose(
-    backend: Backend,
-    mode: Mode,
+    options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Box<dyn Tracer>, RecordError> {
-    let needs_native = matches!(mode, Mode::Slow(_));
-    if needs_native && backend == Backend::Bpftrace {
-        return Err(RecordError::NeedsNative);
-    }
-    let tracers: &[fn() -> Box<dyn Tracer>] = match backend {
-        Backend::Auto if needs_native => &[|| Box::new(Native)],
-        Backend::Auto => &[|| Box::new(Native), || Box::new(Bpftrace)],
-        Backend::Native => &[|| Box::new(Native)],
-        Backend::Bpftrace => &[|| Box::new(Bpftrace)],
+    let needs_native = matches!(options.mode, Mode::Slow(_));
+    let tracers: Vec<Box<dyn Tracer>> = match options.backend {
+        Backend::Bpftrace | Backend::Systemtap if needs_native => {
+            return Err(RecordError::NeedsNative);
+        }
+        Backend::Auto if needs_native => vec![Box::new(Native)],
+        Backend::Auto => vec![Box::new(Native), Box::new(Bpftrace)],
+        Backend::Native => vec![Box::new(Native)],
+        Backend::Bpftrace => vec![Box::new(Bpftrace)],
+        Backend::Systemtap => vec![Box::new(Systemtap {
+            cache: options.cache.clone(),
+        })],
     };
     let mut reason: Option<RecordError> = None;
     for tracer in tracers {
-        let tracer = tracer();
         match tracer.check() {
             Ok(()) => {
                 if let Some(reason) = &reason {

@@ -13,6 +13,8 @@ use gil_record::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::error::{CommandError, Exit};
+use crate::folders;
+use crate::host::{self, Facts};
 use crate::terminal;
 
 /// Record what the threads of a process do with the GIL
@@ -65,6 +67,8 @@ enum Backend {
     Native,
     /// bpftrace with the bundled scripts
     Bpftrace,
+    /// SystemTap with the bundled scripts: for kernels without eBPF; compiles a kernel module first, which takes a minute
+    Systemtap,
 }
 
 /// What to write down.
@@ -91,11 +95,23 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         Some(pid) => Target::Process(pid),
         None => Target::Command(arguments.command.clone()),
     };
+    if arguments.backend == Backend::Systemtap {
+        // What is asked for is looked at before the machine is.
+        if let Target::Process(pid) = target {
+            gil_record::interpreter_of(pid).map_err(|error| failure(&error))?;
+        }
+        host::systemtap(&Facts::of_this_machine()).demand()?;
+        terminal::step(
+            "Compiling",
+            "SystemTap's kernel module, if it has not made it before",
+        );
+    }
     let options = Options {
         backend: match arguments.backend {
             Backend::Auto => gil_record::Backend::Auto,
             Backend::Native => gil_record::Backend::Native,
             Backend::Bpftrace => gil_record::Backend::Bpftrace,
+            Backend::Systemtap => gil_record::Backend::Systemtap,
         },
         mode: match arguments.mode {
             ModeName::Events => Mode::Events,
@@ -105,6 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         duration: arguments.duration,
         output: arguments.output.clone(),
         force: arguments.force,
+        cache: folders::cache().ok(),
         stop,
     };
     let mut told = Told {

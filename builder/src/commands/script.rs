@@ -1,18 +1,18 @@
 //! `gilbuild script`: lists, shows, runs and exports the bundled SystemTap and bpftrace scripts.
 
-use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use clap::{Args, Subcommand};
 use fs_err as fs;
+use gil_record::scripts::{self, SCRIPTS, Script, Tool};
+use gil_record::systemtap;
 use signal_hook::consts::SIGINT;
 
 use super::record;
 use crate::error::{CommandError, Exit};
-use crate::host::{self, Facts, Way};
-use crate::scripts::{SCRIPTS, SYSTEMTAP_COMPANIONS, Script, Tool};
+use crate::folders;
+use crate::host::{self, Facts};
 use crate::terminal;
 
 /// List, show, run or export the SystemTap and bpftrace scripts
@@ -100,7 +100,7 @@ fn list(json: bool) -> Result<(), CommandError> {
     if json {
         let list: Vec<_> = SCRIPTS
             .iter()
-            .map(|script| serde_json::json!({"name": script.name, "tool": script.tool, "purpose": script.purpose()}))
+            .map(|script| serde_json::json!({"name": script.name, "tool": script.tool.folder(), "purpose": script.purpose()}))
             .collect();
         let text = serde_json::to_string_pretty(&list)
             .map_err(|error| CommandError::because(Exit::Failed, &error))?;
@@ -129,36 +129,28 @@ fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandE
     let interpreter = gil_record::interpreter_of(pid).map_err(|error| record::failure(&error))?;
     let facts = Facts::of_this_machine();
     let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
-    write_scripts(folder.path())?;
+    scripts::write_all(folder.path())?;
     // Ctrl-C is for the tracer, which prints its report then; gilbuild waits for that.
     signal_hook::flag::register(SIGINT, std::sync::Arc::default())?;
     let pid = pid.to_string();
     let status = match script.tool {
         Tool::Bpftrace => {
-            demand(&host::bpftrace(&facts))?;
+            host::bpftrace(&facts).demand()?;
             start(
                 Command::new("bpftrace")
                     .arg("-p")
                     .arg(&pid)
-                    .arg(folder.path().join("bpftrace").join(script.name))
+                    .arg(folder.path().join(script.tool.folder()).join(script.name))
                     .args(arguments),
             )?
         }
         Tool::Systemtap => {
-            demand(&host::systemtap(&facts))?;
-            let folder = folder.path().join("systemtap");
-            let mut stap = Command::new("stap");
-            stap.arg("-R")
-                .arg(runtime(&folder)?)
-                .arg("-I")
-                .arg(folder.join("tapset"))
-                .args(["-x", &pid]);
-            // SystemTap names a file as the process does, and looks for it there: in a container, below its root.
-            if is_elsewhere(&interpreter.file, &interpreter.reachable) {
-                let mut root = OsString::from("--sysroot=");
-                root.push(format!("/proc/{pid}/root"));
-                stap.arg(root);
-            }
+            host::systemtap(&facts).demand()?;
+            let folder = folder.path().join(script.tool.folder());
+            let cache = folders::cache().ok();
+            let mut stap = systemtap::compiler(&folder, cache.as_deref(), &interpreter)
+                .map_err(|error| record::failure(&error))?;
+            stap.args(["-x", &pid]);
             start(
                 stap.arg(folder.join(script.name))
                     .arg(&interpreter.file)
@@ -167,50 +159,6 @@ fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandE
         }
     };
     ended(script, status)
-}
-
-/// Whether a path means another file to the process than to us.
-fn is_elsewhere(file: &Path, reachable: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |path: &Path| {
-        fs::metadata(path)
-            .map(|found| (found.dev(), found.ino()))
-            .ok()
-    };
-    identity(file).is_none() || identity(file) != identity(reachable)
-}
-
-/// A runtime of SystemTap's that compiles against this kernel's headers.
-fn runtime(folder: &Path) -> Result<PathBuf, CommandError> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let output = Command::new(folder.join("runtime-for"))
-        .arg(format!("/lib/modules/{}/build", release.trim()))
-        .arg(folder.join("runtime"))
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        return Err(CommandError::new(
-            Exit::NotThisMachine,
-            "SystemTap's runtime could not be made ready for this kernel: see above; `gilbuild doctor` says what is missing",
-        ));
-    }
-    Ok(PathBuf::from(
-        String::from_utf8_lossy(&output.stdout).trim(),
-    ))
-}
-
-fn demand(way: &Way) -> Result<(), CommandError> {
-    let Some(need) = way.obstacle() else {
-        return Ok(());
-    };
-    let mend = need.mend.as_deref().unwrap_or("see gilbuild doctor");
-    Err(CommandError::new(
-        Exit::NotThisMachine,
-        format!(
-            "{} cannot run here: {}: {}; to mend it: {mend}",
-            way.name, need.what, need.found
-        ),
-    ))
 }
 
 fn start(command: &mut Command) -> Result<ExitStatus, CommandError> {
@@ -243,37 +191,6 @@ fn export(folder: &Path) -> Result<(), CommandError> {
             ),
         ));
     }
-    write_scripts(folder)?;
+    scripts::write_all(folder)?;
     Ok(terminal::result(&folder.display().to_string())?)
-}
-
-/// Writes all scripts: `bpftrace/…` and `systemtap/…`.
-fn write_scripts(folder: &Path) -> std::io::Result<()> {
-    for script in &SCRIPTS {
-        let folder = folder.join(match script.tool {
-            Tool::Bpftrace => "bpftrace",
-            Tool::Systemtap => "systemtap",
-        });
-        write(&folder.join(script.name), script.text, true)?;
-        write(&folder.join(script.example_name()), script.example, false)?;
-    }
-    for companion in &SYSTEMTAP_COMPANIONS {
-        write(
-            &folder.join("systemtap").join(companion.path),
-            companion.text,
-            companion.executable,
-        )?;
-    }
-    Ok(())
-}
-
-fn write(path: &Path, text: &str, executable: bool) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(path, text)?;
-    if executable {
-        fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(())
 }

@@ -11,18 +11,15 @@ use tempfile::TempDir;
 
 use crate::maps;
 use crate::options::Mode;
+use crate::scripts;
 
-/// Every event, in the text format.
-const EVENTS: &str = include_str!("../../../bpftrace/gil-events.bt");
-/// Totals, counted in the kernel.
-const SUMMARY: &str = include_str!("../../../bpftrace/gil-summary.bt");
 /// How the scripts name the file when bpftrace is to look for it itself.
 const ANY_FILE: &str = "usdt:*:";
 
 /// A script in a private folder, which goes when this does.
 #[derive(Debug)]
 pub(crate) struct Script {
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
     pub(crate) path: PathBuf,
 }
 
@@ -40,18 +37,15 @@ impl Script {
         };
         let path = folder.path().join("script.bt");
         fs::write(&path, render(mode, &file, only))?;
-        Ok(Self {
-            _folder: folder,
-            path,
-        })
+        Ok(Self { folder, path })
     }
 }
 
 fn render(mode: Mode, file: &Path, only: Option<u32>) -> String {
     let script = match mode {
         // It is not asked for the latter.
-        Mode::Events | Mode::Slow(_) => EVENTS,
-        Mode::Summary => SUMMARY,
+        Mode::Events | Mode::Slow(_) => scripts::BPFTRACE_EVENTS.text,
+        Mode::Summary => scripts::BPFTRACE_SUMMARY.text,
     };
     let mut rendered = String::with_capacity(script.len() + 1024);
     let mut in_marker = false;

@@ -15,7 +15,7 @@ const OLDEST_NAME: &str = "0.17";
 ///
 /// [`RecordError::BpftraceMissing`], [`RecordError::BpftraceUnusable`], [`RecordError::BpftraceTooOld`].
 pub(super) fn check() -> Result<(), RecordError> {
-    let output = Command::new(super::child::PROGRAM)
+    let output = Command::new(super::PROGRAM)
         .arg("--version")
         .stdin(Stdio::null())
         .output();

@@ -1,8 +1,7 @@
-//! The bpftrace process: started so that it goes when we go, its output read as it comes, stopped so that nothing is lost.
+//! The process of a tracing tool: started so that it goes when we go, its output read as it comes, stopped so that nothing is lost.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,29 +10,22 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use crate::bpftrace::messages;
-use crate::bpftrace::output::Lines;
 use crate::error::RecordError;
+use crate::scripted::messages;
+use crate::scripted::output::Lines;
 use crate::stop::StopReason;
 use crate::tracer::Finished;
 
-/// The program, looked up on PATH.
-pub(super) const PROGRAM: &str = "bpftrace";
-/// Memory for events that bpftrace has not yet read, for all processors together.
-const EVENT_BUFFERS: usize = 256 * 1024 * 1024;
-/// The most pages that one processor's buffer gets (16 MiB), and the least (bpftrace's default).
-const PAGES: std::ops::RangeInclusive<usize> = 64..=4096;
-/// Entries in each of a script's maps: threads, over the whole recording.
-const MAP_ENTRIES: &str = "16384";
-/// Of bpftrace's messages so much is kept.
+/// Of its messages so much is kept.
 const LONGEST_MESSAGES: usize = 64 * 1024;
 const TICK: Duration = Duration::from_millis(10);
 
 /// What the reader of its output hands back: where the lines went, and whether all of them could be written.
 type ReadToEnd = (Box<dyn Lines>, io::Result<()>);
 
-/// A running bpftrace.
+/// A running tool.
 pub(super) struct Child {
+    tool: &'static str,
     process: std::process::Child,
     begun: Receiver<()>,
     reader: Option<JoinHandle<ReadToEnd>>,
@@ -42,27 +34,17 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts bpftrace with `script` for process `pid`, attached to no other with `only_this_process`; what it prints goes to `lines`.
+    /// Starts `tool`; what it prints goes to `lines`.
     pub(super) fn spawn(
-        script: &Path,
-        pid: u32,
-        only_this_process: bool,
+        tool: &'static str,
+        mut command: Command,
         lines: Box<dyn Lines>,
     ) -> io::Result<Self> {
-        let mut command = Command::new(PROGRAM);
-        if only_this_process {
-            command.args(["-p", &pid.to_string()]);
-        }
         command
-            .args(["-q", "--no-warnings"])
-            .arg(script)
-            .arg(pid.to_string())
-            .env("BPFTRACE_PERF_RB_PAGES", pages_per_processor().to_string())
-            .env("BPFTRACE_MAP_KEYS_MAX", MAP_ENTRIES)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C goes to a whole process group: bpftrace is to be stopped by us, once.
+            // Ctrl-C goes to a whole process group: it is to be stopped by us, once.
             .process_group(0);
         // SAFETY: the closure only makes a system call, which is allowed between fork and exec.
         unsafe {
@@ -83,6 +65,7 @@ impl Child {
             thread::spawn(move || read_messages(stderr, &messages))
         });
         Ok(Self {
+            tool,
             process,
             begun,
             reader,
@@ -97,20 +80,20 @@ impl Child {
             Ok(()) => true,
             Err(mpsc::RecvTimeoutError::Timeout) => false,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                // The reader is gone, so bpftrace is about to be.
+                // The reader is gone, so the tool is about to be.
                 thread::sleep(TICK);
                 false
             }
         }
     }
 
-    /// Whether bpftrace has ended, or what it prints can no longer be written.
+    /// Whether it has ended, or what it prints can no longer be written.
     pub(super) fn has_ended(&mut self) -> bool {
         self.reader.as_ref().is_none_or(JoinHandle::is_finished)
             || !matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// What bpftrace says went wrong, in one line. Call it when bpftrace has ended or is to be given up.
+    /// What it says went wrong, in one line. Call it when it has ended or is to be given up.
     pub(super) fn messages(&mut self) -> String {
         if self.wait(Duration::from_secs(1))
             && let Some(reader) = self.message_reader.take()
@@ -132,7 +115,7 @@ impl Child {
         }
     }
 
-    /// Stops bpftrace, lets it print what it still has, and completes the output.
+    /// Stops it, lets it print what it still has, and completes the output.
     pub(super) fn finish(
         mut self,
         reason: StopReason,
@@ -144,7 +127,8 @@ impl Child {
         }
         let joined = self.reader.take().map(JoinHandle::join);
         let Some(Ok((lines, written))) = joined else {
-            return Err(RecordError::Bpftrace {
+            return Err(RecordError::Tool {
+                tool: self.tool,
                 source: io::Error::other("what it printed was not read to the end"),
             });
         };
@@ -178,7 +162,7 @@ impl Child {
 }
 
 impl Drop for Child {
-    /// Given up: bpftrace gets a moment to detach, then it is killed. The kernel removes its probes either way.
+    /// Given up: it gets a moment to detach, then it is killed. The kernel removes its probes either way.
     fn drop(&mut self) {
         self.signal(Signal::INT);
         if !self.wait(Duration::from_secs(2)) {
@@ -223,16 +207,4 @@ fn read_messages(mut stderr: ChildStderr, messages: &Mutex<String>) {
             messages.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
     }
-}
-
-/// A power of two, as the kernel wants it.
-fn pages_per_processor() -> usize {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let pages = EVENT_BUFFERS / 4096 / processors;
-    let power = if pages.is_power_of_two() {
-        pages
-    } else {
-        pages.next_power_of_two() / 2
-    };
-    power.clamp(*PAGES.start(), *PAGES.end())
 }

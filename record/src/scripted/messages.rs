@@ -1,17 +1,18 @@
-//! bpftrace's own error messages, shortened to what helps.
+//! A tracing tool's own error messages, shortened to what helps.
 
-/// Parts of lines that bpftrace prints without harm, on machines on which everything works.
-const HARMLESS: [&str; 4] = [
+/// Parts of lines that bpftrace and SystemTap print without harm, on machines on which everything works.
+const HARMLESS: [&str; 5] = [
     "couldn't set RLIMIT_MEMLOCK",
     "/sys/kernel/tracing/",
     "failed to detach probe",
     "Addrspace mismatch",
+    "WARNING:",
 ];
 /// No more lines than this make one message.
 const MOST_LINES: usize = 3;
 
 /// The lines that say what went wrong, joined into one line.
-pub(super) fn shorten(stderr: &str) -> String {
+pub(crate) fn shorten(stderr: &str) -> String {
     let telling =
         |line: &&str| !line.is_empty() && !HARMLESS.iter().any(|part| line.contains(part));
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(telling).collect();

@@ -1,4 +1,4 @@
-//! What bpftrace prints, line by line: into the trace file, or collected as a summary.
+//! What a script prints, line by line: into the trace file, or collected as a summary.
 
 use std::io;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ const LONGEST_SUMMARY: usize = 16 * 1024 * 1024;
 
 /// Takes the lines that a script prints.
 pub(super) trait Lines: Send {
-    /// One line with its newline. True for the one by which the script says that it has begun: bpftrace hands it on only
-    /// when everything is attached.
+    /// One line with its newline. True for the one by which the script says that it has begun: it is handed on only when
+    /// everything is attached.
     fn line(&mut self, line: &[u8]) -> io::Result<bool>;
 
     /// Nothing more is waiting: write what was collected.
@@ -35,7 +35,7 @@ pub(super) struct EventLines {
     window: Arc<Window>,
     /// The latest time stamp so far.
     latest_ns: u64,
-    /// What bpftrace's time stamps are ahead of `CLOCK_MONOTONIC`; not known before the header.
+    /// What the script's time stamps are ahead of `CLOCK_MONOTONIC`; not known before the header.
     ahead_ns: Option<u64>,
 }
 
@@ -113,6 +113,14 @@ impl Lines for EventLines {
             }
             // Who a thread is also holds for its events after the beginning.
             b"thread" => self.event(time_ns.max(self.window.start_ns()), rest)?,
+            // SystemTap's script counts its losses itself.
+            b"lost" => {
+                let lost = rest.split(|&byte| byte == b' ').nth(1).and_then(number);
+                self.counts
+                    .lost
+                    .fetch_add(lost.unwrap_or_default(), Ordering::Relaxed);
+                self.event(time_ns.max(self.window.start_ns()), rest)?;
+            }
             // Not the script's `end` either: it comes when everything is detached, and does not know the reason.
             _ => {}
         }
@@ -248,6 +256,7 @@ mod tests {
             "EARLIER claim 9 7fff\n",
             "NOW drop 9 7fff 0 50 0\n",
             "Lost 12 events\n",
+            "NOW lost 5 transport buffers full or hits skipped\n",
             "\n",
             "a name with a newline\n",
             "LATER claim 9 7fff\n",
@@ -265,10 +274,11 @@ mod tests {
                 "START thread 9 7 9 1234 worker 1",
                 "NOW drop 9 7fff 0 50 0",
                 "NOW lost 12 bpftrace's buffer was full",
+                "NOW lost 5 transport buffers full or hits skipped",
                 "END end exit"
             ]
         );
-        assert_eq!((events, lost), (1, 12));
+        assert_eq!((events, lost), (1, 17));
     }
 
     #[test]

@@ -1,8 +1,13 @@
-//! The bundled SystemTap and bpftrace scripts, inside this program.
+//! The bundled SystemTap and bpftrace scripts, inside this program, and how they are laid into a folder.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use fs_err as fs;
 
 /// What runs a script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// `stap`, with the tapset.
     Systemtap,
@@ -45,13 +50,16 @@ macro_rules! script {
     };
 }
 
+pub(crate) const BPFTRACE_SUMMARY: Script = script!(Bpftrace, "bpftrace", "gil-summary", "bt");
+pub(crate) const BPFTRACE_EVENTS: Script = script!(Bpftrace, "bpftrace", "gil-events", "bt");
+
 /// All scripts, in the order of how much one sees.
 pub const SCRIPTS: [Script; 10] = [
-    script!(Bpftrace, "bpftrace", "gil-summary", "bt"),
+    BPFTRACE_SUMMARY,
     script!(Bpftrace, "bpftrace", "gil-top", "bt"),
     script!(Bpftrace, "bpftrace", "gil-slow", "bt"),
     script!(Bpftrace, "bpftrace", "gil-blame", "bt"),
-    script!(Bpftrace, "bpftrace", "gil-events", "bt"),
+    BPFTRACE_EVENTS,
     script!(Systemtap, "systemtap", "gil-summary", "stp"),
     script!(Systemtap, "systemtap", "gil-top", "stp"),
     script!(Systemtap, "systemtap", "gil-slow", "stp"),
@@ -72,6 +80,17 @@ pub const SYSTEMTAP_COMPANIONS: [Companion; 2] = [
         executable: true,
     },
 ];
+
+impl Tool {
+    /// The folder that its scripts are in.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Systemtap => "systemtap",
+            Self::Bpftrace => "bpftrace",
+        }
+    }
+}
 
 impl Script {
     /// The script of that name.
@@ -96,6 +115,39 @@ impl Script {
         let stem = self.name.split('.').next().unwrap_or(self.name);
         format!("{stem}_example.txt")
     }
+}
+
+/// Writes all scripts, with what they need and their examples: `bpftrace/…` and `systemtap/…`.
+///
+/// # Errors
+///
+/// When a file cannot be written.
+pub fn write_all(folder: &Path) -> io::Result<()> {
+    for script in &SCRIPTS {
+        let folder = folder.join(script.tool.folder());
+        write(&folder.join(script.name), script.text, true)?;
+        write(&folder.join(script.example_name()), script.example, false)?;
+    }
+    let folder = folder.join(Tool::Systemtap.folder());
+    for companion in &SYSTEMTAP_COMPANIONS {
+        write(
+            &folder.join(companion.path),
+            companion.text,
+            companion.executable,
+        )?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str, executable: bool) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)?;
+    if executable {
+        fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
