@@ -193,6 +193,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_compiler_that_came_with_the_kernel_headers_will_do() {
+        let folder = machine();
+        fs::remove_file(folder.path().join("usr/bin/gcc")).unwrap();
+        program(folder.path(), "gcc-ar-12", "echo no compiler");
+        let found = || {
+            systemtap(&Facts::of_folder(folder.path()))
+                .obstacle()
+                .map(|need| need.what)
+        };
+        assert_eq!(found(), Some("compiler"));
+        program(folder.path(), "x86_64-linux-gnu-gcc-16", "echo gcc 16");
+        assert_eq!(found(), None);
+    }
+
     /// What is said of a machine with one file changed (or, without a text, removed).
     fn obstacle(way: fn(&Facts) -> Way, path: &str, text: Option<&str>) -> Need {
         let folder = machine();

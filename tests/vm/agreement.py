@@ -25,6 +25,7 @@ class Seen:
         self.held_ns = {}
         self.waited_ns = {}
         self.blamed_ns = None  # how long victim waited while hog held
+        self.waits = None      # the stretches in which victim waited, where a script tells them
         self.problems = []
 
     def add(self, what, thread, amount):
@@ -62,7 +63,8 @@ def summary_bt(text):
 
 def events(text):
     seen = Seen()
-    names, claims, acquired, forced = {}, {}, {}, set()
+    seen.waits = []
+    names, claims, acquired = {}, {}, {}
     for line in text.splitlines():
         fields = line.split(" ", 6)
         word = fields[1] if len(fields) > 1 else ""
@@ -74,16 +76,13 @@ def events(text):
             seen.add(claims, names[fields[2]], 1)
         elif word == "acquired":
             seen.add(acquired, names[fields[2]], 1)
+            if names[fields[2]] == "victim":
+                end, wait = int(fields[0]), int(fields[4])
+                seen.waits.append((end - wait, end))
         elif word == "drop":
             name = names[fields[2]]
             seen.add(seen.drops, name, 1 - int(fields[4]))
             seen.add(seen.held_ns, name, int(fields[5]))
-            # The workload knows of the waits that it has asked for, not of those after a forced drop.
-            if name not in forced:
-                seen.add(seen.waited_ns, name, int(fields[6]))
-            forced.discard(name)
-            if fields[4] == "1":
-                forced.add(name)
         elif word == "lost":
             seen.problems.append(line)
     # The main thread may have been between the two when tracing began.
@@ -192,7 +191,9 @@ def compare(seen, truth, judge_sums):
         agrees = agrees and seen.long_holds == true
     for what, figure, true in (
             ("hold", seen.held_ns.get("hog"), total(holds)),
-            ("wait", seen.waited_ns.get("victim"), total(waits)),
+            # The workload knows of the waits that it has asked for, and not of those after a forced drop: where a script tells when, of
+            # the former only.
+            ("wait", seen.waited_ns.get("victim") if seen.waits is None else overlap(waits, seen.waits), total(waits)),
             ("blame", seen.blamed_ns, overlap(holds, waits))):
         if figure is not None:
             difference = figure / true - 1

@@ -5,7 +5,7 @@
 Threads:
   reader-1..3   each reads one byte from /dev/zero `cycles` times: one drop a read
   hog           calls a C function that keeps the GIL for tens of milliseconds `hogs` times, with one read after each
-  victim        lets go of the GIL and takes it again all the while, and measures how long that takes
+  victim        sleeps without the GIL until a moment that it has set, all the while, and measures how much later it has it again
   main          starts them, and sleeps until they are done
 
 Each thread blocks on a lock before tracing starts and on another when it has done its work, so that all its drops while
@@ -97,20 +97,24 @@ def hog(hogs, numbers, finished):
 
 
 def suffer(started, finished):
-    """Waits, and knows for how long: ctypes lets go of the GIL, libc's clock_gettime says when it is about to ask for it again."""
-    clock_gettime = ctypes.CDLL(None).clock_gettime
+    """Waits, and knows for how long: it sleeps until a moment that it has set, without the GIL, and asks for it then."""
+    clock_nanosleep = ctypes.CDLL(None).clock_nanosleep
+    absolute = 1  # TIMER_ABSTIME
     moment = (ctypes.c_int64 * 2)()
 
     def work(_descriptor):
+        # It gets the processor when it wakes up: what it does not get is the GIL.
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(1))
         started.append(True)
         calls = 0
         waits = []
         while not finished:
-            clock_gettime(time.CLOCK_MONOTONIC, moment)
+            begin = time.monotonic_ns() + 2_000_000
+            moment[:] = divmod(begin, 1_000_000_000)
+            clock_nanosleep(time.CLOCK_MONOTONIC, absolute, moment, None)
             end = time.monotonic_ns()
-            begin = moment[0] * 1_000_000_000 + moment[1]
             calls += 1
-            # Shorter ones are somebody else's turn on the processor; hog holds it for longer.
+            # Shorter ones are somebody else's turn; hog holds it for longer.
             if end - begin > 20_000_000:
                 waits.append((begin, end))
         return {"drops": calls, "waits": waits}

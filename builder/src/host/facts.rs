@@ -117,6 +117,33 @@ impl Facts {
         }
     }
 
+    /// The name of a compiler: `gcc`, or one with a number or an architecture, `x86_64-linux-gnu-gcc-16`. A distribution's kernel headers
+    /// name the very one that made the kernel, and may bring it along without the plain name.
+    pub(super) fn compiler(&self) -> Option<String> {
+        let is_compiler = |name: &str| {
+            let name = name
+                .rsplit_once("gcc")
+                .filter(|(architecture, _)| architecture.is_empty() || architecture.ends_with('-'));
+            name.is_some_and(|(_, number)| {
+                number.is_empty()
+                    || number
+                        .strip_prefix('-')
+                        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+        };
+        let mut names: Vec<String> = self
+            .path
+            .iter()
+            .filter_map(|folder| fs::read_dir(folder).ok())
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| is_compiler(name))
+            .collect();
+        // The plain name first.
+        names.sort_by_key(String::len);
+        names.into_iter().next()
+    }
+
     /// Asks a program for its version.
     pub(super) fn version(&self, program: &str) -> Version {
         let Some(file) = self

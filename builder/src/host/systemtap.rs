@@ -104,9 +104,10 @@ fn stap(facts: &Facts) -> Need {
 fn compiler(facts: &Facts) -> Need {
     let what = "compiler";
     let install = facts.install("gcc make", "gcc make");
-    match (facts.version("gcc"), facts.version("make")) {
-        (Version::Says(text), Version::Says(_)) => Need::met(what, text),
-        (Version::Says(_), _) => Need::missing(what, "make is not installed", install),
+    let compiler = facts.compiler().map(|name| facts.version(&name));
+    match (compiler, facts.version("make")) {
+        (Some(Version::Says(text)), Version::Says(_)) => Need::met(what, text),
+        (Some(Version::Says(_)), _) => Need::missing(what, "make is not installed", install),
         _ => Need::missing(what, "gcc is not installed", install),
     }
 }
