@@ -8,25 +8,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use gilbuild::build::patching::supported;
 use gilbuild::sources::{
     self, Checked, FetchError, FetchOptions, Material, Places, Progress, ProviderName, Request,
-    Series, Silent, Source, SourceChoice, Table,
+    Silent, Source, SourceChoice, Table,
 };
-
-const SUPPORTED: &[Series] = &[
-    Series {
-        major: 3,
-        minor: 11,
-    },
-    Series {
-        major: 3,
-        minor: 12,
-    },
-    Series {
-        major: 3,
-        minor: 13,
-    },
-];
 
 fn places(folder: &Path) -> Places {
     Places {
@@ -38,11 +24,11 @@ fn places(folder: &Path) -> Places {
 }
 
 fn fetch(places: &Places, wanted: &str, source: SourceChoice) -> Result<Source, FetchError> {
-    let request = Request::parse(wanted, SUPPORTED).unwrap();
+    let request = Request::parse(wanted, &supported()).unwrap();
     let options = FetchOptions {
         source,
         sha256: None,
-        supported: SUPPORTED,
+        supported: &supported(),
     };
     sources::fetch_from(places, &request, &options, &mut Silent)
 }

@@ -40,9 +40,10 @@ impl MappedFile {
 /// Those of reading `/proc/PID/maps`: the process is gone, or belongs to somebody else.
 pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
     let text = fs::read(format!("/proc/{pid}/maps"))?;
+    let root = root(pid);
     let mut files: Vec<MappedFile> = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
-        let Some(file) = parse(pid, line) else {
+        let Some(file) = parse(pid, &root, line) else {
             continue;
         };
         match files
@@ -59,8 +60,14 @@ pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
     Ok(files)
 }
 
+/// The root of a process, as seen from here: `/`, unless it has been changed within our own mounts (`chroot`). The kernel then
+/// names the files in `maps` as we do, and not as the process does.
+fn root(pid: u32) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"))
+}
+
 /// One line: `START-END PERMISSIONS OFFSET DEVICE INODE      PATH`.
-fn parse(pid: u32, line: &[u8]) -> Option<MappedFile> {
+fn parse(pid: u32, root: &Path, line: &[u8]) -> Option<MappedFile> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let addresses = std::str::from_utf8(fields.next()?).ok()?;
     let (permissions, offset) = (fields.next()?, hexadecimal(fields.next()?)?);
@@ -75,12 +82,19 @@ fn parse(pid: u32, line: &[u8]) -> Option<MappedFile> {
     let (start, end) = (hexadecimal(start.as_bytes())?, hexadecimal(end.as_bytes())?);
     let deleted = path.strip_suffix(b" (deleted)");
     let path = PathBuf::from(OsString::from_vec(unescape(deleted.unwrap_or(path))));
+    let inside = path
+        .strip_prefix(root)
+        .ok()
+        .map(|inside| Path::new("/").join(inside));
     let reachable = if deleted.is_some() {
         // `maps` pads addresses with zeros, the names in `map_files` do not.
         PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}"))
+    } else if let Some(inside) = &inside {
+        under_root(pid, inside)
     } else {
-        under_root(pid, &path)
+        path.clone()
     };
+    let path = inside.unwrap_or(path);
     let in_file = offset..offset.saturating_add(end.saturating_sub(start));
     Some(MappedFile {
         path,
@@ -113,13 +127,14 @@ pub(crate) fn file_offset(pid: u32, address: u64) -> Option<u64> {
 /// Where process `pid` has mapped the first byte of a file, which is given as reachable from here. `None` if it has not.
 pub(crate) fn load_address(pid: u32, reachable: &Path) -> Option<u64> {
     let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let root = root(pid);
     text.split(|&byte| byte == b'\n').find_map(|line| {
         let fields = std::str::from_utf8(line).ok()?;
         let mut fields = fields.splitn(4, ' ');
         let (start, _) = fields.next()?.split_once('-')?;
         let is_first = u64::from_str_radix(fields.nth(1)?, 16) == Ok(0);
         let start = u64::from_str_radix(start, 16).ok()?;
-        (is_first && parse(pid, line)?.reachable == reachable).then_some(start)
+        (is_first && parse(pid, &root, line)?.reachable == reachable).then_some(start)
     })
 }
 
@@ -172,7 +187,7 @@ mod tests {
     #[test]
     fn a_file_in_place_is_reached_through_the_root_of_the_process() {
         let line = b"7f0c5a200000-7f0c5a3b0000 r-xp 00022000 fd:01 1234                       /usr/lib/my libpython3.13.so.1.0";
-        let file = parse(42, line).unwrap();
+        let file = parse(42, Path::new("/"), line).unwrap();
         assert_eq!(file.path, Path::new("/usr/lib/my libpython3.13.so.1.0"));
         assert_eq!(
             file.reachable,
@@ -182,9 +197,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_in_a_root_of_its_own_names_files_from_there() {
+        let line = b"7f0c5a200000-7f0c5a3b0000 r-xp 00022000 fd:01 1234 /srv/jail/usr/lib/libpython3.13.so.1.0";
+        let file = parse(42, Path::new("/srv/jail"), line).unwrap();
+        assert_eq!(file.path, Path::new("/usr/lib/libpython3.13.so.1.0"));
+        assert_eq!(
+            file.reachable,
+            Path::new("/proc/42/root/usr/lib/libpython3.13.so.1.0")
+        );
+        // Mapped before the root was changed.
+        let line = b"7f0c5a200000-7f0c5a3b0000 r-xp 00022000 fd:01 1234 /usr/lib/libc.so.6";
+        let file = parse(42, Path::new("/srv/jail"), line).unwrap();
+        assert_eq!(file.reachable, Path::new("/usr/lib/libc.so.6"));
+    }
+
+    #[test]
     fn a_deleted_file_is_reached_through_its_mapping() {
         let line = b"00400000-00401000 r-xp 00000000 fd:01 99 /opt/python3.13 (deleted)";
-        let file = parse(42, line).unwrap();
+        let file = parse(42, Path::new("/"), line).unwrap();
         assert_eq!(file.path, Path::new("/opt/python3.13"));
         assert_eq!(
             file.reachable,
@@ -197,12 +227,15 @@ mod tests {
         assert_eq!(
             parse(
                 1,
+                Path::new("/"),
                 b"7ffd000-7ffe000 rw-p 00000000 00:00 0                          [stack]"
             ),
             None
         );
-        assert_eq!(parse(1, b"7ffd000-7ffe000 rw-p 00000000 00:00 0 "), None);
-        assert_eq!(parse(1, b""), None);
+        let root = Path::new("/");
+        let anonymous = b"7ffd000-7ffe000 rw-p 00000000 00:00 0 ";
+        assert_eq!(parse(1, root, anonymous), None);
+        assert_eq!(parse(1, root, b""), None);
     }
 
     #[test]

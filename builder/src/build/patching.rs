@@ -11,30 +11,22 @@ use crate::sources::Series;
 const HEADER: &str = include_str!("../../../probes/include/gil_markers.h");
 const HEADER_PLACE: &str = "Python/gil_markers.h";
 
-/// The bundled patches by minor version, in the order in which they are applied.
-const BUNDLED: [(&str, &[(&str, &str)]); 3] = [
-    (
-        "3.11",
-        &[(
-            "0001-gil-markers.patch",
-            include_str!("../../../patches/3.11/0001-gil-markers.patch"),
-        )],
-    ),
-    (
-        "3.12",
-        &[(
-            "0001-gil-markers.patch",
-            include_str!("../../../patches/3.12/0001-gil-markers.patch"),
-        )],
-    ),
-    (
-        "3.13",
-        &[(
-            "0001-gil-markers.patch",
-            include_str!("../../../patches/3.13/0001-gil-markers.patch"),
-        )],
-    ),
-];
+/// The patches of a minor version, in the order in which they are applied.
+macro_rules! bundled {
+    ($($minor:literal),*) => {
+        [$((
+            $minor,
+            &[(
+                "0001-gil-markers.patch",
+                include_str!(concat!("../../../patches/", $minor, "/0001-gil-markers.patch")),
+            )],
+        )),*]
+    };
+}
+
+/// The bundled patches by minor version.
+const BUNDLED: &[(&str, &[(&str, &str)])] =
+    &bundled!["3.9", "3.11", "3.12", "3.13", "3.14", "3.15"];
 
 /// The series that there are markers for.
 #[must_use]
@@ -303,7 +295,7 @@ mod tests {
     fn every_bundled_patch_has_a_dep3_header() {
         assert_eq!(supported().len(), BUNDLED.len());
         for (minor, patches) in BUNDLED {
-            for (name, text) in patches {
+            for (name, text) in *patches {
                 let (header, _) = text.split_once("\n---\n").unwrap();
                 for field in ["Description: ", "Origin: ", "Forwarded: ", "Last-Update: "] {
                     assert!(

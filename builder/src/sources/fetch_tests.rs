@@ -9,24 +9,10 @@ use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
 use super::*;
+use crate::build::patching::supported;
 use crate::sources::progress::Silent;
 use crate::sources::source::Checked;
 use crate::sources::unpack::{UnpackError, unpack};
-
-const SUPPORTED: &[Series] = &[
-    Series {
-        major: 3,
-        minor: 11,
-    },
-    Series {
-        major: 3,
-        minor: 12,
-    },
-    Series {
-        major: 3,
-        minor: 13,
-    },
-];
 
 const VERSION: &str = "3.12.5";
 
@@ -98,11 +84,11 @@ impl Fixture {
         source: SourceChoice,
         sha256: Option<Sha256>,
     ) -> Result<Source, FetchError> {
-        let request = Request::parse(wanted, SUPPORTED).unwrap();
+        let request = Request::parse(wanted, &supported()).unwrap();
         let options = FetchOptions {
             source,
             sha256,
-            supported: SUPPORTED,
+            supported: &supported(),
         };
         let job = Job {
             wanted: &request.wanted,
@@ -360,7 +346,9 @@ fn paths_that_hold_nothing_usable_are_told_plainly() {
     let old = fixture.write("old.tgz", &archive("3.8.20", "x"));
     let message = fixture.refused(old.to_str().unwrap(), SourceChoice::Auto);
     assert!(
-        message.contains("CPython 3.8.20 is not supported; supported are 3.11, 3.12 and 3.13"),
+        message.contains(
+            "CPython 3.8.20 is not supported; supported are 3.9, 3.11, 3.12, 3.13, 3.14 and 3.15"
+        ),
         "{message}"
     );
 }
