@@ -31,6 +31,7 @@ enum Command {
     Merge(commands::merge::Arguments),
     Matrix(commands::matrix::Arguments),
     Sources(commands::sources::Arguments),
+    Patch(commands::patch::Arguments),
     Script(commands::script::Arguments),
     Doctor(commands::doctor::Arguments),
 }
@@ -48,6 +49,7 @@ impl Command {
             Self::Diff(arguments) => commands::diff::run(arguments),
             Self::Merge(arguments) => commands::merge::run(arguments),
             Self::Matrix(arguments) => commands::matrix::run(arguments),
+            Self::Patch(arguments) => commands::patch::run(arguments),
             Self::Sources(arguments) => commands::sources::run(arguments),
             Self::Script(arguments) => commands::script::run(arguments),
             Self::Doctor(arguments) => commands::doctor::run(arguments),

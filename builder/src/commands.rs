@@ -7,6 +7,7 @@ pub mod image;
 pub mod list;
 pub mod matrix;
 pub mod merge;
+pub mod patch;
 pub mod quickstart;
 pub mod record;
 pub mod report;

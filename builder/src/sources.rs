@@ -47,7 +47,7 @@ pub use extract_error::{ExtractError, Hostile};
 pub use fetch::{
     FetchError, FetchOptions, Places, SourceChoice, SourceChoiceError, fetch, fetch_from,
 };
-pub use patchlevel::PatchlevelError;
+pub use patchlevel::{PatchlevelError, version_of_folder as version_of_tree};
 pub use progress::{Progress, Silent};
 pub use provider::{ProviderName, Refusal};
 pub use refresh::{RefreshError, Refreshed, refresh};

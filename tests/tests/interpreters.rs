@@ -181,7 +181,7 @@ fn own_tests(prefix: &Path) -> Output {
         .arg("--default-signal=INT")
         .arg(prefix.join("bin/python3"))
         // `-w`: a test that fails on a busy machine gets a second try, alone.
-        .args(["-m", "test", "-w", "-j2", "--timeout", "600"])
+        .args(["-m", "test", "-w", "-j2", "--timeout", "300"])
         .args([
             "test_threading",
             "test_gc",

@@ -179,6 +179,37 @@ pub fn apply(tree: &Path, patches: &[Patch]) -> Result<(), PatchError> {
     Ok(())
 }
 
+/// Whether patches fit a tree, which stays as it is: they are applied to copies of the files that they change.
+///
+/// # Errors
+/// At the first patch that does not fit, as [`apply`] says it; the copies are gone then.
+pub fn check(tree: &Path, patches: &[Patch]) -> Result<(), PatchError> {
+    let copy = tempfile::tempdir()?;
+    for file in patches.iter().flat_map(changed_files) {
+        // A file that is not there is for `apply` to complain of.
+        if tree.join(file).is_file() {
+            let place = copy.path().join(file);
+            fs_err::create_dir_all(place.parent().unwrap_or(copy.path()))?;
+            fs_err::copy(tree.join(file), place)?;
+        }
+    }
+    apply(copy.path(), patches)
+}
+
+/// The files that a patch changes, by their paths in the tree; none outside of it.
+fn changed_files(patch: &Patch) -> impl Iterator<Item = &Path> {
+    patch
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("+++ b/"))
+        .filter_map(|rest| rest.split('\t').next())
+        .map(Path::new)
+        .filter(|path| {
+            path.components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)))
+        })
+}
+
 /// Reads `patching file F` and `Hunk #N FAILED at L.` out of what GNU patch says.
 fn rejected_hunks(said: &str) -> Vec<RejectedHunk> {
     let mut file = "";
@@ -257,6 +288,24 @@ mod tests {
         assert!(error.contains("mine.patch does not fit"), "{error}");
         assert!(error.contains("Python/a.c hunk 1 (line 1)"), "{error}");
         assert!(tree.path().join("Python/a.c.rej").exists());
+    }
+
+    #[test]
+    fn a_tree_is_checked_and_stays_as_it_is() {
+        let good = tree("one\ntwo\nthree\n");
+        check(good.path(), &[patch(CHANGE)]).unwrap();
+        let bad = tree("ONE\ntwo\nthree\n");
+        let error = check(bad.path(), &[patch(CHANGE)]).unwrap_err();
+        assert!(matches!(error, PatchError::DoesNotFit { .. }), "{error}");
+        for (tree, text) in [(good, "one\ntwo\nthree\n"), (bad, "ONE\ntwo\nthree\n")] {
+            let files: Vec<_> = fs_err::read_dir(tree.path().join("Python"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            assert_eq!(files, ["a.c"]);
+            let found = fs_err::read_to_string(tree.path().join("Python/a.c")).unwrap();
+            assert_eq!(found, text);
+        }
     }
 
     #[test]

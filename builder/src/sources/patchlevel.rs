@@ -40,7 +40,7 @@ pub(crate) fn is_tree(folder: &Path) -> bool {
 }
 
 /// The version of an unpacked tree.
-pub(crate) fn version_of_folder(folder: &Path) -> Result<Version, PatchlevelError> {
+pub fn version_of_folder(folder: &Path) -> Result<Version, PatchlevelError> {
     if !is_tree(folder) {
         return Err(PatchlevelError::Missing {
             path: folder.to_owned(),
