@@ -16,6 +16,8 @@ pub trait Observer {
     fn attached(&mut self, _interpreter: &Interpreter) {}
     /// Now and then while it runs: for how long, how many events so far, how many of them lost.
     fn progress(&mut self, _elapsed: Duration, _events: u64, _lost: u64) {}
+    /// The tracer ended before it was asked to, with these words.
+    fn tracer_ended(&mut self, _words: &str) {}
     /// Recording stops; what is on its way is still collected.
     fn stopping(&mut self, _reason: StopReason) {}
 }

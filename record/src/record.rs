@@ -194,6 +194,11 @@ fn watch(
     };
     let duration = begin.elapsed();
     observer.stopping(reason);
+    if reason == StopReason::Tracer
+        && let Some(words) = session.last_words()
+    {
+        observer.tracer_ended(&words);
+    }
     // The counts go on while what is on its way is collected.
     let counts = Arc::clone(session.counts());
     let finished = session.finish(reason)?;

@@ -137,6 +137,10 @@ impl Session for Running {
         self.child.has_ended()
     }
 
+    fn last_words(&mut self) -> Option<String> {
+        Some(self.child.messages())
+    }
+
     fn finish(self: Box<Self>, reason: StopReason) -> Result<Finished, RecordError> {
         self.window.end(clock::monotonic_ns());
         self.child.finish(reason, DRAIN_TIMEOUT)

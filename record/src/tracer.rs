@@ -104,6 +104,11 @@ pub(crate) trait Session {
     /// Whether it has ended by itself, or can write no more.
     fn has_ended(&mut self) -> bool;
 
+    /// What a tracer that has ended by itself says of the reason.
+    fn last_words(&mut self) -> Option<String> {
+        None
+    }
+
     /// Detaches, collects what is on its way, completes the output.
     fn finish(self: Box<Self>, reason: StopReason) -> Result<Finished, RecordError>;
 }

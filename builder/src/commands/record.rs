@@ -250,6 +250,10 @@ impl Observer for Told {
         );
     }
 
+    fn tracer_ended(&mut self, words: &str) {
+        terminal::warning(&format!("the tracer ended by itself: {words}"));
+    }
+
     fn stopping(&mut self, reason: StopReason) {
         let why = match reason {
             StopReason::Duration => return,

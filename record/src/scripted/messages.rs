@@ -6,7 +6,7 @@ const HARMLESS: [&str; 5] = [
     "/sys/kernel/tracing/",
     "failed to detach probe",
     "Addrspace mismatch",
-    "WARNING:",
+    "symbol table missing",
 ];
 /// No more lines than this make one message.
 const MOST_LINES: usize = 3;
