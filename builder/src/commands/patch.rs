@@ -86,9 +86,9 @@ fn check(tree: &Path) -> Result<(), CommandError> {
             patch, rejected, ..
         } => {
             let hunks: Vec<_> = rejected.iter().map(ToString::to_string).collect();
-            misfit(tree, &version, &patch, &hunks.join(", "))
+            misfit(tree, version, &patch, &hunks.join(", "))
         }
-        PatchError::Unusable { patch, reason, .. } => misfit(tree, &version, &patch, &reason),
+        PatchError::Unusable { patch, reason, .. } => misfit(tree, version, &patch, &reason),
         other => failed(&other),
     })?;
     Ok(terminal::result(&format!(
@@ -97,7 +97,7 @@ fn check(tree: &Path) -> Result<(), CommandError> {
     ))?)
 }
 
-fn misfit(tree: &Path, version: &Version, patch: &str, reason: &str) -> CommandError {
+fn misfit(tree: &Path, version: Version, patch: &str, reason: &str) -> CommandError {
     CommandError::new(
         Exit::Failed,
         format!(

@@ -40,6 +40,9 @@ pub(crate) fn is_tree(folder: &Path) -> bool {
 }
 
 /// The version of an unpacked tree.
+///
+/// # Errors
+/// When it has no such header, or one that names no version.
 pub fn version_of_folder(folder: &Path) -> Result<Version, PatchlevelError> {
     if !is_tree(folder) {
         return Err(PatchlevelError::Missing {
