@@ -1,5 +1,9 @@
 //! The bundled SystemTap and bpftrace scripts, inside this program.
 
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 /// What runs a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -8,6 +12,17 @@ pub enum Tool {
     Systemtap,
     /// `bpftrace`.
     Bpftrace,
+}
+
+impl Tool {
+    /// The folder of its scripts.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Systemtap => "systemtap",
+            Self::Bpftrace => "bpftrace",
+        }
+    }
 }
 
 /// A bundled script.
@@ -96,6 +111,37 @@ impl Script {
         let stem = self.name.split('.').next().unwrap_or(self.name);
         format!("{stem}_example.txt")
     }
+}
+
+/// Writes all scripts: `bpftrace/…` and `systemtap/…`.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_all(folder: &Path) -> io::Result<()> {
+    for script in &SCRIPTS {
+        let folder = folder.join(script.tool.folder());
+        write(&folder.join(script.name), script.text, true)?;
+        write(&folder.join(script.example_name()), script.example, false)?;
+    }
+    for companion in &SYSTEMTAP_COMPANIONS {
+        write(
+            &folder.join(Tool::Systemtap.folder()).join(companion.path),
+            companion.text,
+            companion.executable,
+        )?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str, executable: bool) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    fs_err::write(path, text)?;
+    if executable {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use gil_containers::layer::{Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
+use gil_tests::containers::tool;
 use gil_tests::{gilbuild, not_run, prefix, run, text};
 
 /// An image whose `/usr/local` is a prefix that was built on this machine: good for looking at, not for running.
@@ -143,37 +144,6 @@ fn build(folder: &Path, layout: &Path) -> Output {
         .unwrap()
 }
 
-/// Runs a tool and returns what it wrote to stdout; `None` where it is not installed.
-fn tool(test: &str, program: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    if program == "podman" {
-        let configuration = tempfile::NamedTempFile::new().unwrap();
-        // Root may lack the right to raise limits, and runc takes every layout of control groups.
-        fs_err::write(
-            configuration.path(),
-            "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=32768:32768\"]\n[engine]\nruntime = \"runc\"\n",
-        )
-        .unwrap();
-        command.env("CONTAINERS_CONF", configuration.path());
-        return finish(test, program, &mut command);
-    }
-    finish(test, program, &mut command)
-}
-
-fn finish(test: &str, program: &str, command: &mut Command) -> Option<String> {
-    match command.output() {
-        Ok(output) => {
-            assert!(output.status.success(), "{command:?}: {}", text(&output));
-            Some(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Err(error) => {
-            not_run(test, &format!("{program} is not installed ({error})"));
-            None
-        }
-    }
-}
-
 #[test]
 fn an_image_is_what_others_take_and_start() {
     let test = "an_image_is_what_others_take_and_start";
@@ -197,7 +167,7 @@ fn an_image_is_what_others_take_and_start() {
     assert_eq!(said, "(3, 13) /usr/local\n");
     let run = [&arguments[..], &["pip", "--version"]].concat();
     assert!(tool(test, "podman", &run).unwrap().starts_with("pip "));
-    tool(test, "podman", &["rmi", "gilbuild/test:1"]);
+    let _ = tool(test, "podman", &["rmi", "gilbuild/test:1"]);
 }
 
 #[test]

@@ -212,11 +212,10 @@ fn record(
                 })
             })
             .collect::<std::io::Result<_>>()?,
-        configure: [
-            configure_arguments(options),
-            workshop.configure_arguments().to_vec(),
-        ]
-        .concat(),
+        configure: options.configure.clone().unwrap_or_else(|| {
+            let own = configure_arguments(options);
+            [own, workshop.configure_arguments().to_vec()].concat()
+        }),
         compiler: compiler(workshop)?,
         inputs: String::new(),
     };

@@ -1,18 +1,20 @@
 //! `gilbuild script`: lists, shows, runs and exports the bundled SystemTap and bpftrace scripts.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use clap::{Args, Subcommand};
 use fs_err as fs;
+use gil_containers::base::Base;
+use gil_containers::registry::Transport;
 use signal_hook::consts::SIGINT;
 
 use super::record;
 use crate::error::{CommandError, Exit};
 use crate::host::{self, Facts, Way};
-use crate::scripts::{SCRIPTS, SYSTEMTAP_COMPANIONS, Script, Tool};
+use crate::image::inspect::inspect;
+use crate::scripts::{self, SCRIPTS, Script, Tool};
 use crate::terminal;
 
 /// List, show, run or export the SystemTap and bpftrace scripts
@@ -55,6 +57,10 @@ enum Action {
     Export {
         /// The folder; it must be empty or not exist
         folder: PathBuf,
+        /// Take those that came with an image, which fit its markers; it is not run (oci:DIR[:TAG], oci-archive:FILE[:TAG], or
+        /// NAME:TAG in a registry)
+        #[arg(long, value_name = "IMAGE")]
+        from: Option<Base>,
     },
 }
 
@@ -79,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             pid,
             arguments,
         } => watch(find(name)?, *pid, arguments),
-        Action::Export { folder } => export(folder),
+        Action::Export { folder, from } => export(folder, from.as_ref()),
     }
 }
 
@@ -129,7 +135,7 @@ fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandE
     let interpreter = gil_record::interpreter_of(pid).map_err(|error| record::failure(&error))?;
     let facts = Facts::of_this_machine();
     let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
-    write_scripts(folder.path())?;
+    scripts::write_all(folder.path())?;
     // Ctrl-C is for the tracer, which prints its report then; gilbuild waits for that.
     signal_hook::flag::register(SIGINT, std::sync::Arc::default())?;
     let pid = pid.to_string();
@@ -233,7 +239,7 @@ fn ended(script: &Script, status: ExitStatus) -> Result<(), CommandError> {
     ))
 }
 
-fn export(folder: &Path) -> Result<(), CommandError> {
+fn export(folder: &Path, from: Option<&Base>) -> Result<(), CommandError> {
     if folder.exists() && fs::read_dir(folder)?.next().is_some() {
         return Err(CommandError::new(
             Exit::Failed,
@@ -243,37 +249,22 @@ fn export(folder: &Path) -> Result<(), CommandError> {
             ),
         ));
     }
-    write_scripts(folder)?;
+    match from {
+        None => scripts::write_all(folder)?,
+        Some(image) => {
+            let inspected = inspect(image, Transport::Encrypted)
+                .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+            let copied = inspected.copy_scripts(folder)?;
+            if copied == 0 {
+                return Err(CommandError::new(
+                    Exit::Failed,
+                    format!(
+                        "{image} has no scripts in {}: it was not made by gilbuild with markers; leave --from out for those of this gilbuild",
+                        inspected.description.display()
+                    ),
+                ));
+            }
+        }
+    }
     Ok(terminal::result(&folder.display().to_string())?)
-}
-
-/// Writes all scripts: `bpftrace/…` and `systemtap/…`.
-fn write_scripts(folder: &Path) -> std::io::Result<()> {
-    for script in &SCRIPTS {
-        let folder = folder.join(match script.tool {
-            Tool::Bpftrace => "bpftrace",
-            Tool::Systemtap => "systemtap",
-        });
-        write(&folder.join(script.name), script.text, true)?;
-        write(&folder.join(script.example_name()), script.example, false)?;
-    }
-    for companion in &SYSTEMTAP_COMPANIONS {
-        write(
-            &folder.join("systemtap").join(companion.path),
-            companion.text,
-            companion.executable,
-        )?;
-    }
-    Ok(())
-}
-
-fn write(path: &Path, text: &str, executable: bool) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(path, text)?;
-    if executable {
-        fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(())
 }
