@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod description;
+pub mod engine;
 pub mod exchange;
 pub mod inspect;
 pub mod interpreter;

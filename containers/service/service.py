@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from socketserver import TCPServer
 from urllib.parse import parse_qs
+from urllib.request import urlopen
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 BACKEND_SECONDS = 0.02
@@ -178,7 +179,11 @@ def main():
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--check", action="store_true", help="ask a service that runs here whether it is alive")
     arguments = parser.parse_args()
+    if arguments.check:
+        urlopen(f"http://127.0.0.1:{arguments.port}/healthz", timeout=5).close()
+        return
     metrics = Metrics()
     server = Server((arguments.host, arguments.port), arguments.threads)
     server.set_app(Application(metrics, lambda: (server.waiting(), server.threads)))

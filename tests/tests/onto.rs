@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 fn layer_options() -> LayerOptions {
     LayerOptions {
         newest_s: 1_700_000_000,
-        compression: Compression::Gzip,
+        compression: Compression::None,
         created_by: "test".to_owned(),
     }
 }

@@ -6,10 +6,12 @@ mod onto;
 mod revert;
 mod workbench;
 
+use std::str::FromStr;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use gil_containers::base::Base;
+use gil_containers::engine::{Engine, UnknownEngine};
 use gil_containers::layer::Compression;
 
 use self::deliver::Delivery;
@@ -44,6 +46,9 @@ pub struct Arguments {
     /// With --onto, try what probably cannot work
     #[arg(long, requires = "onto")]
     force: bool,
+    /// What builds the image: native (without any other program), or docker, podman, buildah with the bundled Containerfile
+    #[arg(long, default_value = "native", conflicts_with = "onto")]
+    engine: Choice,
     /// The compiler's effort
     #[arg(long, value_enum, default_value_t = Optimize::PgoLto)]
     optimize: Optimize,
@@ -54,6 +59,21 @@ pub struct Arguments {
     compression: Compression,
     #[command(flatten)]
     delivery: Delivery,
+}
+
+/// Another program that builds the image, or none.
+#[derive(Debug, Clone, Copy)]
+struct Choice(Option<Engine>);
+
+impl FromStr for Choice {
+    type Err = UnknownEngine;
+
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
+        if text == "native" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|engine| Self(Some(engine)))
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,8 +14,11 @@ use gil_containers::root::{Network, Root};
 use super::description::{self, DescriptionError, Subject};
 use super::interpreter::{Interpreter, copy};
 use super::{labels, recipe};
+use crate::build::options::BuildOptions;
+use crate::build::pipeline::{self, BuildError};
 use crate::build::prefix::BuildRecord;
 use crate::build::verification::{self, VerifyError};
+use crate::sources::Source;
 
 /// Why the image cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum AssembleError {
     /// The interpreter is not what it should be.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// The record of what was built cannot be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// It cannot be described.
     #[error(transparent)]
     Description(#[from] DescriptionError),
@@ -71,29 +77,85 @@ pub fn assemble(
     let prefix = root.make_folder(Path::new(recipe::PREFIX))?;
     copy(&interpreter.prefix.join("."), &prefix)?;
     add_pip(&prefix.join("bin"))?;
+    finish(image, layout, &root, &before, &interpreter.record, options)
+}
+
+/// Takes over what an engine has made of the image, as one layer of our own. `work` is an empty folder for what is needed meanwhile.
+///
+/// # Errors
+/// When a step fails, or its markers break the contract; the image is then as it was.
+pub fn adopt(
+    image: &mut Image,
+    layout: &Layout,
+    made: &Made<'_>,
+    work: &Path,
+    options: &LayerOptions,
+) -> Result<Assembled, AssembleError> {
+    let [bare, target] = ["bare", "target"].map(|name| work.join(name));
+    fs_err::create_dir(&bare)?;
+    image.unpack(layout, &bare)?;
+    let before = Snapshot::of(&bare)?;
+    fs_err::remove_dir_all(&bare)?;
+    fs_err::create_dir(&target)?;
+    made.image.unpack(layout, &target)?;
+    let root = Root::new(&target)?;
+
+    let prefix = root.find(Path::new(recipe::PREFIX))?;
+    let compiler = prefix.join(description::FOLDER).join("compiler");
+    let name = fs_err::read_to_string(&compiler)?.trim().to_owned();
+    fs_err::remove_file(compiler)?;
+    let mut record = pipeline::record_of(made.source, made.options, name)?;
+    record.source = format!("CPython {}", made.source.version);
+    record.write(&prefix)?;
+    let code = verification::interpreter_file(&prefix)?;
+    verification::check_markers(&code, record.markers)?;
+    finish(image, layout, &root, &before, &record, options)
+}
+
+/// What an engine has made of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// The engine's image, in the layout of the base.
+    pub image: &'a Image,
+    /// Where the source came from.
+    pub source: &'a Source,
+    /// What was chosen.
+    pub options: &'a BuildOptions,
+}
+
+/// From files to a layer, and to what the image says of itself.
+fn finish(
+    image: &mut Image,
+    layout: &Layout,
+    root: &Root,
+    before: &Snapshot,
+    record: &BuildRecord,
+    options: &LayerOptions,
+) -> Result<Assembled, AssembleError> {
+    let prefix = root.find(Path::new(recipe::PREFIX))?;
     let folder = prefix.join(description::FOLDER);
     fs_err::create_dir_all(&folder)?;
     let code = verification::interpreter_file(&prefix)?;
     let subject = Subject {
-        root: &root,
+        root,
         prefix: &prefix,
         code: &code,
-        record: &interpreter.record,
+        record,
     };
     let sbom = subject.describe(&folder, options.newest_s)?;
     root.run("ldconfig", &[])?;
     for program in ["python3", "pip3"] {
-        try_out(&root, program)?;
+        try_out(root, program)?;
     }
 
-    let mut changes = before.changes_to(&Snapshot::of(&target)?);
+    let mut changes = before.changes_to(&Snapshot::of(root.folder())?);
     changes.forget(debian::is_leftover);
     // dpkg keeps the state before its last change.
     changes.forget(|path| {
         path.starts_with("var/lib/dpkg") && path.to_string_lossy().ends_with("-old")
     });
-    let layer = image.add_layer(layout, &target, &changes, options)?;
-    configure(&mut image.configuration, &interpreter.record);
+    let layer = image.add_layer(layout, root.folder(), &changes, options)?;
+    configure(&mut image.configuration, record);
     Ok(Assembled { layer, sbom })
 }
 

@@ -1,5 +1,6 @@
 //! An application's image whose interpreter is exchanged for the same release with markers: one layer, and nothing else changes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,8 +88,8 @@ pub struct Exchanged {
     pub layer: Layer,
     /// All files of the layer and all that it removes.
     pub changes: Changes,
-    /// What was exchanged.
-    pub record: Exchange,
+    /// Those of the written files that were there before.
+    pub replaced: BTreeSet<PathBuf>,
     /// The list of what is in the image, an SPDX document.
     pub sbom: String,
 }
@@ -137,7 +138,11 @@ pub fn exchange(
         replaced,
         labels: own_labels(image),
     };
-    let (changes, sbom) = describe(application, interpreter, &record, options.newest_s)?;
+    let Description {
+        changes,
+        replaced,
+        sbom,
+    } = describe(application, interpreter, &record, options.newest_s)?;
     let created = image.configuration.created().map(str::to_owned);
     let layer = image.add_layer(layout, root.folder(), &changes, options)?;
     // The application is as old as it was.
@@ -153,7 +158,7 @@ pub fn exchange(
     Ok(Exchanged {
         layer,
         changes,
-        record,
+        replaced,
         sbom,
     })
 }
@@ -204,19 +209,29 @@ fn own_labels(image: &Image) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Lays the description beside the new interpreter, in place of an older one. Returns all changes, and the list of what is in the
-/// image.
+/// The description of an interpreter, laid beside it.
+struct Description {
+    /// All that has changed in the image.
+    changes: Changes,
+    /// What was there before.
+    replaced: BTreeSet<PathBuf>,
+    /// The list of what is in the image.
+    sbom: String,
+}
+
+/// Lays the description beside the new interpreter, in place of an older one.
 fn describe(
     application: &Application<'_>,
     interpreter: &Interpreter,
     record: &Exchange,
     newest_s: u64,
-) -> Result<(Changes, String), ExchangeError> {
+) -> Result<Description, ExchangeError> {
     let Application { root, found, .. } = *application;
     let mut changes = Changes::default();
     for file in &record.replaced {
         changes.written.insert(below(root, &root.find(&file.path)?));
     }
+    let mut replaced = changes.written.clone();
     // Folders above it that are new belong to the layer.
     let mut folder = found.prefix.clone();
     for part in Path::new(description::FOLDER) {
@@ -252,10 +267,11 @@ fn describe(
     write_json(&folder.join(FILE), &value)?;
 
     changes.written.extend(files_below(root, &folder)?);
-    let gone = old
+    let (kept, gone): (Vec<_>, Vec<_>) = old
         .into_iter()
-        .filter(|path| !changes.written.contains(path));
-    changes.removed = gone.collect();
+        .partition(|path| changes.written.contains(path));
+    replaced.extend(kept);
+    changes.removed = gone.into_iter().collect();
     // A folder that is gone takes along what was in it.
     let folders = changes.removed.clone();
     changes.removed.retain(|path| {
@@ -264,7 +280,11 @@ fn describe(
             .skip(1)
             .any(|above| folders.contains(above))
     });
-    Ok((changes, sbom))
+    Ok(Description {
+        changes,
+        replaced,
+        sbom,
+    })
 }
 
 fn files_below(root: &Root, folder: &Path) -> io::Result<Vec<PathBuf>> {

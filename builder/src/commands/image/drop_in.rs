@@ -9,12 +9,18 @@ use super::Arguments;
 use super::deliver::Finished;
 use super::workbench::{Workbench, newest_s, say};
 use crate::error::{CommandError, Exit};
-use crate::image::assemble::{Assembled, assemble};
+use crate::image::assemble::{Assembled, Made, adopt, assemble};
+use crate::image::engine;
 use crate::image::interpreter::Order;
 use crate::image::recipe;
 use crate::terminal::Progress;
 
 pub(super) fn run(arguments: &Arguments, wanted: &str) -> Result<(), CommandError> {
+    if let Some(engine) = arguments.engine.0 {
+        engine
+            .check()
+            .map_err(|error| CommandError::because(Exit::NotThisMachine, &error))?;
+    }
     let (source, options) = arguments.inputs.resolve(wanted, arguments.optimize)?;
     let bench = Workbench::new()?;
     let tree = bench.unpack(&source)?;
@@ -42,18 +48,38 @@ pub(super) fn run(arguments: &Arguments, wanted: &str) -> Result<(), CommandErro
         prefix: Path::new(recipe::PREFIX),
         newest_s: layer_options.newest_s,
     };
-    let interpreter = bench.build(&order, &image)?;
-
-    let progress = Progress::start("Assembling", "the image");
-    let Assembled { layer, sbom } = assemble(
-        &mut image,
-        &bench.layout,
-        &interpreter,
-        &bench.folder("assembly")?,
-        &layer_options,
-    )
+    let Assembled { layer, sbom } = match arguments.engine.0 {
+        None => {
+            let interpreter = bench.build(&order, &image)?;
+            let progress = Progress::start("Assembling", "the image");
+            let work = bench.folder("assembly")?;
+            let assembled = assemble(
+                &mut image,
+                &bench.layout,
+                &interpreter,
+                &work,
+                &layer_options,
+            );
+            progress.finish();
+            assembled
+        }
+        Some(engine) => {
+            let progress = Progress::start("Building", &format!("with {engine}"));
+            let work = bench.folder("engine")?;
+            let made = engine::build(engine, &order, &image, &bench.layout, &work)
+                .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+            let made = Made {
+                image: &made,
+                source: &source,
+                options: &options,
+            };
+            let work = bench.folder("assembly")?;
+            let adopted = adopt(&mut image, &bench.layout, &made, &work, &layer_options);
+            progress.finish();
+            adopted
+        }
+    }
     .map_err(|error| CommandError::because(Exit::Failed, &error))?;
-    progress.finish();
     say(&layer);
     arguments.delivery.deliver(&Finished {
         layout: &bench.layout,

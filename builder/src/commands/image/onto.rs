@@ -1,7 +1,5 @@
 //! `gilbuild image --onto REF`: an application's own image, with only the interpreter exchanged.
 
-use std::path::Path;
-
 use gil_containers::base::Base;
 use gil_containers::debian::SUITES;
 use gil_containers::image::{Image, LayerOptions};
@@ -160,14 +158,12 @@ fn workshop(
 /// The layer, file by file.
 fn show(exchanged: &Exchanged) {
     say(&exchanged.layer);
-    let replaced = |path: &Path| {
-        let files = &exchanged.record.replaced;
-        files
-            .iter()
-            .any(|file| file.path == Path::new("/").join(path))
-    };
     for path in &exchanged.changes.written {
-        let verb = if replaced(path) { "Replaced" } else { "Added" };
+        let verb = if exchanged.replaced.contains(path) {
+            "Replaced"
+        } else {
+            "Added"
+        };
         terminal::step(verb, &format!("/{}", path.display()));
     }
     for path in &exchanged.changes.removed {
