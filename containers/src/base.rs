@@ -10,7 +10,7 @@ use crate::debian::{BootstrapError, SUITES, bootstrap, time_of};
 use crate::digest::Digest;
 use crate::image::{Image, ImageError, LayerOptions};
 use crate::layer::{LayerReader, Limits, Snapshot, UnpackError, unpack};
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{Layout, LayoutError, digest_of};
 use crate::platform::Platform;
 use crate::registry::{self, Client, Credentials, Reference, RegistryError, Shown, Transport};
 
@@ -36,7 +36,7 @@ pub enum Base {
 pub struct Fetched {
     /// The image.
     pub image: Image,
-    /// Where it has one, the digest that names it in its registry.
+    /// Where it has one, the digest that names it in its registry or layout.
     pub digest: Option<Digest>,
 }
 
@@ -97,16 +97,13 @@ impl Base {
         transport: Transport,
         shown: Shown<'_>,
     ) -> Result<Fetched, BaseError> {
-        let image = match self {
+        let (image, digest) = match self {
             Self::Registry(reference) => {
                 let credentials =
                     Credentials::of(reference.registry()).map_err(RegistryError::from)?;
                 let client = Client::new(reference, transport, credentials)?;
                 let (image, digest) = registry::pull(&client, layout, platform, shown)?;
-                return Ok(Fetched {
-                    image,
-                    digest: Some(digest),
-                });
+                (image, Some(digest))
             }
             Self::Suite(suite) => {
                 let root = work.join("root");
@@ -118,9 +115,9 @@ impl Base {
                     created_by: format!("mmdebstrap {suite}"),
                     ..options.clone()
                 };
-                one_layer(&root, layout, platform, &options)?
+                (one_layer(&root, layout, platform, &options)?, None)
             }
-            Self::Rootfs(root) => one_layer(root, layout, platform, options)?,
+            Self::Rootfs(root) => (one_layer(root, layout, platform, options)?, None),
             Self::Tar(archive) => {
                 let root = work.join("root");
                 fs_err::create_dir(&root)?;
@@ -132,7 +129,7 @@ impl Base {
                         archive: archive.clone(),
                         error,
                     })?;
-                one_layer(&root, layout, platform, options)?
+                (one_layer(&root, layout, platform, options)?, None)
             }
             Self::Oci(folder, tag) => {
                 copy(&Layout::open(folder)?, tag.as_deref(), layout, platform)?
@@ -142,10 +139,7 @@ impl Base {
                 copy(&from, tag.as_deref(), layout, platform)?
             }
         };
-        Ok(Fetched {
-            image,
-            digest: None,
-        })
+        Ok(Fetched { image, digest })
     }
 }
 
@@ -166,10 +160,12 @@ fn copy(
     tag: Option<&str>,
     to: &Layout,
     platform: &Platform,
-) -> Result<Image, ImageError> {
-    let image = Image::load(from, &from.find(tag)?, platform)?;
+) -> Result<(Image, Option<Digest>), ImageError> {
+    let found = from.find(tag)?;
+    let image = Image::load(from, &found, platform)?;
     image.copy(from, to)?;
-    Ok(image)
+    let digest = digest_of(&found).map_err(LayoutError::from)?;
+    Ok((image, Some(digest)))
 }
 
 impl FromStr for Base {

@@ -125,9 +125,26 @@ impl Configuration {
         }
     }
 
+    /// Removes a label.
+    pub fn remove_label(&mut self, name: &str) {
+        if let Some(labels) = self
+            .settings()
+            .get_mut("Labels")
+            .and_then(Value::as_object_mut)
+        {
+            labels.remove(name);
+        }
+    }
+
     /// What runs when a container is started without a command.
     pub fn set_command(&mut self, command: &[&str]) {
         self.settings().insert("Cmd".to_owned(), json!(command));
+    }
+
+    /// When the image was made, as RFC 3339 has it, where it says so.
+    #[must_use]
+    pub fn created(&self) -> Option<&str> {
+        self.0.get("created").and_then(Value::as_str)
     }
 
     /// When the image was made, as RFC 3339 has it.
@@ -150,6 +167,30 @@ impl Configuration {
             history.push(json!({ "created": created, "created_by": created_by }));
         }
         self.set_created(created);
+    }
+
+    /// Forgets a layer and what the history says of it.
+    pub(crate) fn remove_layer(&mut self, index: usize) {
+        if let Some(ids) = self
+            .0
+            .get_mut("rootfs")
+            .and_then(|rootfs| rootfs.get_mut("diff_ids"))
+            .and_then(Value::as_array_mut)
+        {
+            ids.remove(index);
+        }
+        if let Some(history) = self.0.get_mut("history").and_then(Value::as_array_mut) {
+            let has_layer = |entry: &Value| entry.get("empty_layer") != Some(&json!(true));
+            let place = history
+                .iter()
+                .enumerate()
+                .filter(|(_, entry)| has_layer(entry))
+                .nth(index)
+                .map(|(place, _)| place);
+            if let Some(place) = place {
+                history.remove(place);
+            }
+        }
     }
 
     fn setting(&self, name: &str) -> Option<&Value> {
@@ -187,6 +228,29 @@ mod tests {
         assert_eq!(configuration.variable("PATH"), Some("/bin"));
         assert_eq!(configuration.labels()["key"], "value");
         assert_eq!(configuration.as_json()["docker_version"], "20");
+        Ok(())
+    }
+
+    #[test]
+    fn a_layer_goes_with_its_line_of_history() -> Result<(), LayoutError> {
+        let mut configuration = Configuration::new("amd64", "linux");
+        configuration.push_layer(&Digest::of(b"1"), "1970-01-01T00:00:00Z", "base");
+        let mut before = configuration.clone();
+        if let Some(Value::Array(history)) = configuration.0.get_mut("history") {
+            history.push(json!({ "created_by": "ENV", "empty_layer": true }));
+        }
+        configuration.push_layer(&Digest::of(b"2"), "1970-01-01T00:00:00Z", "markers");
+        configuration.push_layer(&Digest::of(b"3"), "1970-01-01T00:00:00Z", "application");
+        configuration.remove_layer(1);
+        before.push_layer(&Digest::of(b"3"), "1970-01-01T00:00:00Z", "application");
+        assert_eq!(configuration.diff_ids()?, before.diff_ids()?);
+        let said: Vec<_> = configuration.as_json()["history"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|entry| entry["created_by"].clone())
+            .collect();
+        assert_eq!(said, ["base", "ENV", "application"]);
         Ok(())
     }
 

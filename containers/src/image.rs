@@ -191,6 +191,15 @@ impl Image {
         Ok(layer)
     }
 
+    /// Takes the layer of that uncompressed content off the image, wherever it is in the stack, and returns it. `None` where
+    /// the image has no such layer.
+    pub fn remove_layer(&mut self, diff_id: &Digest) -> Option<Descriptor> {
+        let diff_ids = self.configuration.diff_ids().ok()?;
+        let index = diff_ids.iter().rposition(|other| other == diff_id)?;
+        self.configuration.remove_layer(index);
+        Some(self.layers.remove(index))
+    }
+
     /// Puts configuration and manifest into the layout that has the layers.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod base;
 pub mod configuration;
 pub mod debian;
 pub mod digest;
+pub mod engine;
 pub mod image;
 pub mod layer;
 pub mod layout;

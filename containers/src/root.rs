@@ -1,8 +1,13 @@
 //! A folder that programs run in as if it were the whole system.
 
 use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, XattrFlags};
 
 use crate::process::{ProcessError, run};
 
@@ -21,6 +26,9 @@ pub enum Network {
 
 /// The programs that are used to enter a root, and their Debian package.
 const PACKAGE: &str = "util-linux";
+
+/// The extended attribute of programs that may do more than their user.
+const CAPABILITY: &str = "security.capability";
 
 /// Folders for programs, on the machine and in the root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,6 +55,8 @@ ln -s /proc/self/fd "$root/dev/fd"
 ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
+# An image may have no shell.
+if [ "$folder" = / ]; then exec chroot "$root" "$@"; fi
 exec chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
 "#;
 
@@ -69,6 +79,66 @@ impl Root {
     #[must_use]
     pub fn outside(&self, inside: &Path) -> PathBuf {
         self.0.join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
+    /// Where on the machine what `inside` names really is: every link is followed as the root sees it, so that none leads out
+    /// of the root. The path returned has no links left in it.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn find(&self, inside: &Path) -> io::Result<PathBuf> {
+        let failed = |error: rustix::io::Errno| {
+            let error = io::Error::from(error);
+            io::Error::new(
+                error.kind(),
+                format!("{} of the image: {error}", inside.display()),
+            )
+        };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root =
+            rustix::fs::open(&self.0, flags | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let found =
+            rustix::fs::openat2(&root, inside, flags, Mode::empty(), resolve).map_err(failed)?;
+        std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    }
+
+    /// The folder of that name, made where it is missing. Its last part alone may be missing.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_folder(&self, inside: &Path) -> io::Result<PathBuf> {
+        if let Ok(found) = self.find(inside) {
+            return Ok(found);
+        }
+        let parent = self.find(inside.parent().unwrap_or(Path::new("/")))?;
+        let folder = parent.join(inside.file_name().unwrap_or_default());
+        fs_err::create_dir(&folder)?;
+        Ok(folder)
+    }
+
+    /// Gives the file `inside` other content; its owner, mode and capabilities stay.
+    ///
+    /// # Errors
+    /// When one of the files cannot be read or written.
+    pub fn replace(&self, inside: &Path, content: &Path) -> io::Result<()> {
+        let place = self.find(inside)?;
+        let metadata = fs_err::metadata(&place)?;
+        let mut capability = [0_u8; 64];
+        let length = rustix::fs::lgetxattr(&place, CAPABILITY, &mut capability);
+        // Beside it and renamed: the old file may have other names, or be running.
+        let beside =
+            tempfile::Builder::new().tempfile_in(place.parent().unwrap_or(Path::new("/")))?;
+        fs_err::copy(content, beside.path())?;
+        std::os::unix::fs::chown(beside.path(), Some(metadata.uid()), Some(metadata.gid()))?;
+        let mode = std::fs::Permissions::from_mode(metadata.mode() & 0o7777);
+        fs_err::set_permissions(beside.path(), mode)?;
+        if let Ok(length) = length {
+            let value = &capability[..length];
+            rustix::fs::lsetxattr(beside.path(), CAPABILITY, value, XattrFlags::empty())?;
+        }
+        beside.persist(&place).map_err(|error| error.error)?;
+        Ok(())
     }
 
     /// What a path below the root's folder is called inside.
@@ -105,5 +175,40 @@ impl Root {
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String, ProcessError> {
         let mut command = self.command(program, Path::new("/"), Network::None);
         run(command.args(arguments), PACKAGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_as_the_root_sees_them() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let root = Root::new(folder.path())?;
+        fs_err::create_dir_all(root.outside(Path::new("/opt/bin")))?;
+        fs_err::write(root.outside(Path::new("/opt/bin/python3.13")), "old")?;
+        for (target, link) in [
+            ("/opt", "local"),
+            ("python3.13", "opt/bin/python3"),
+            ("../../../../opt", "climbs"),
+            ("/etc", "out"),
+        ] {
+            std::os::unix::fs::symlink(target, root.folder().join(link))?;
+        }
+        let program = root.folder().join("opt/bin/python3.13");
+        for name in ["/local/bin/python3", "/climbs/bin/python3"] {
+            assert_eq!(root.find(Path::new(name))?, program, "{name}");
+        }
+        let outside = root.find(Path::new("/out/passwd"));
+        assert!(outside.is_err(), "{outside:?}");
+        assert!(root.make_folder(Path::new("/out/new")).is_err());
+
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o750))?;
+        fs_err::write(root.folder().join("new"), "new")?;
+        root.replace(Path::new("/local/bin/python3"), &root.folder().join("new"))?;
+        assert_eq!(fs_err::read_to_string(&program)?, "new");
+        assert_eq!(fs_err::metadata(&program)?.mode() & 0o7777, 0o750);
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
+use crate::root::Root;
 use crate::time::rfc3339;
 
 /// Something in an image that no package manager of the distribution has put there.
@@ -29,11 +30,10 @@ pub struct Component {
 ///
 /// # Errors
 /// When dpkg's list is there and cannot be read.
-pub fn debian_packages(root: &Path) -> io::Result<Vec<Component>> {
-    let list = root.join("var/lib/dpkg/status");
-    if !list.exists() {
+pub fn debian_packages(root: &Root) -> io::Result<Vec<Component>> {
+    let Ok(list) = root.find(Path::new("/var/lib/dpkg/status")) else {
         return Ok(Vec::new());
-    }
+    };
     let distribution = distribution(root);
     let text = fs_err::read_to_string(list)?;
     Ok(text
@@ -68,8 +68,10 @@ fn package(paragraph: &str, distribution: &str) -> Option<Component> {
 }
 
 /// `debian-12`, from the root's own description of itself.
-fn distribution(root: &Path) -> String {
-    let text = fs_err::read_to_string(root.join("usr/lib/os-release")).unwrap_or_default();
+fn distribution(root: &Root) -> String {
+    let file = root.find(Path::new("/etc/os-release"));
+    let file = file.or_else(|_| root.find(Path::new("/usr/lib/os-release")));
+    let text = file.and_then(fs_err::read_to_string).unwrap_or_default();
     let field = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name))?;
         Some(value.trim_matches('"').to_owned())
@@ -160,7 +162,7 @@ mod tests {
              Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n\
              Package: tzdata\nStatus: install ok installed\nArchitecture: all\nVersion: 1:2025b\n",
         )?;
-        let packages = debian_packages(root.path())?;
+        let packages = debian_packages(&Root::new(root.path())?)?;
         let urls: Vec<&str> = packages
             .iter()
             .map(|package| package.purl.as_str())

@@ -146,6 +146,59 @@ fn a_second_image_joins_the_first_in_a_layout() {
     assert!(target.find(None).is_err());
 }
 
+/// A file system of so many bytes, for as long as this lives.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn of(size: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size}"),
+                "gilbuild-test",
+            ])
+            .arg(folder.path())
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then_some(Self(folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing_behind() {
+    let test = "a_full_disk_is_an_error_and_leaves_nothing_behind";
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, image) = image(folder.path(), Compression::None);
+    let Some(disk) = Disk::of(8192) else {
+        return not_run(test, "this user may not mount a file system");
+    };
+    for form in ["oci-archive", "docker-archive", "oci"] {
+        let place = disk.0.path().join(form);
+        let output: Output = format!("{form}:{}", place.display()).parse().unwrap();
+        let error = output
+            .write(&layout, &image, Some("example:1"))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("No space left"),
+            "{form}: {error}"
+        );
+        // A folder lists no image that is not whole.
+        let listed = Layout::open(&place).map(|layout| layout.index().unwrap().manifests().len());
+        assert!(matches!(listed, Ok(0) | Err(_)), "{form}: {listed:?}");
+        assert!(form == "oci" || !place.exists(), "{form}");
+    }
+}
+
 #[test]
 fn skopeo_and_umoci_verify_a_layout() {
     let test = "skopeo_and_umoci_verify_a_layout";

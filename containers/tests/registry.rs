@@ -227,6 +227,40 @@ fn an_image_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_blob_with_other_content_than_its_digest_says_is_refused() {
+    let test = "a_blob_with_other_content_than_its_digest_says_is_refused";
+    let Some(registry) = Registry::start(test, false) else {
+        return;
+    };
+    let folder = registry.folder.path();
+    let (layout, pushed) = image(folder, 1000);
+    let client = client(registry.port, "team/app:1", Credentials::Anonymous);
+    push(
+        &client,
+        &layout,
+        &pushed,
+        &PushOptions::default(),
+        &mut silent,
+    )
+    .unwrap();
+    let pushed = Image::load(&layout, &pushed, &Platform::host()).unwrap();
+    let digest: Digest = pushed.layers()[0].digest().to_string().parse().unwrap();
+    let blob = folder
+        .join("data/docker/registry/v2/blobs/sha256")
+        .join(&digest.hex()[..2])
+        .join(digest.hex())
+        .join("data");
+    let mut bytes = fs_err::read(&blob).unwrap();
+    bytes[700] ^= 1;
+    fs_err::write(&blob, bytes).unwrap();
+
+    let pulled = Layout::create(&folder.join("pulled")).unwrap();
+    let error = pull(&client, &pulled, &Platform::host(), &mut silent).unwrap_err();
+    assert!(error.to_string().contains(digest.hex()), "{error}");
+    assert!(!pulled.has(&digest));
+}
+
+#[test]
 fn a_registry_that_is_not_there_is_named() {
     // Nobody listens on a port that was free a moment ago.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -59,6 +59,8 @@ pub struct Image {
     pub build_id: Option<String>,
     /// What processor the file is for.
     pub architecture: Architecture,
+    /// The program that loads it with its libraries; `None` for a library and for a program that needs none.
+    pub loader: Option<String>,
     /// The parts of the file that are mapped into memory.
     pub segments: Vec<Segment>,
     /// The functions that the symbol table names: start, size, name. Empty in a stripped file.
@@ -207,9 +209,21 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
                 .map_err(|error| self.not_elf(&error))?
                 .map(hexadecimal),
             architecture: file.architecture(),
+            loader: self.loader(&file),
             segments: self.segments(&file)?,
             functions: functions(&file),
         })
+    }
+
+    fn loader<Elf>(&self, file: &ElfFile<'data, Elf, R>) -> Option<String>
+    where
+        Elf: FileHeader<Endian = object::Endianness>,
+    {
+        let name = file
+            .elf_program_headers()
+            .iter()
+            .find_map(|header| header.interpreter(file.endian(), self.data).ok()?)?;
+        (name.len() <= MAX_STRING).then(|| String::from_utf8_lossy(name).into_owned())
     }
 
     fn notes<'file, Elf>(&self, file: &ElfFile<'data, Elf, R>) -> Result<Vec<Note>, ReadError>

@@ -3,6 +3,8 @@
 //! A test that cannot run where it is must not look like one that passed. It calls [`not_run`] and returns; `tests/run`
 //! prints the list of those at its end.
 
+pub mod containers;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -11,6 +11,7 @@ use gil_containers::layer::{Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
+use gil_tests::containers::{attempt, gilbuild_with_kept_caches, long_tests, tool};
 use gil_tests::{gilbuild, not_run, prefix, run, text};
 
 /// An image whose `/usr/local` is a prefix that was built on this machine: good for looking at, not for running.
@@ -89,6 +90,10 @@ fn what_cannot_be_a_base_or_an_output_is_refused_at_once() {
             ["--compression", "lzma", "--output", "oci:out"],
             "say gzip, zstd or none",
         ),
+        (
+            ["--engine", "kaniko", "--output", "oci:out"],
+            "say native, docker, podman or buildah",
+        ),
     ] {
         let output = run(&[&["image", "3.13"], &arguments[..]].concat());
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
@@ -96,14 +101,25 @@ fn what_cannot_be_a_base_or_an_output_is_refused_at_once() {
     }
 }
 
+#[test]
+fn an_engine_that_is_not_here_is_named_before_anything_is_fetched() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = Command::new(gilbuild())
+        .args(["image", "3.13", "--engine", "docker", "--output", "oci:out"])
+        .current_dir(empty.path())
+        .env("PATH", empty.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let said = text(&output);
+    assert!(said.contains("--engine native"), "{said}");
+    assert!(!said.contains("Source"), "{said}");
+}
+
 /// The image that the long tests share, built once; `None` where it cannot be built here.
 fn built(test: &str) -> Option<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    if std::env::var("GILBUILD_TEST_ALL").as_deref() != Ok("yes") {
-        not_run(
-            test,
-            "builds an image, which takes minutes: ./dev test --all",
-        );
+    if !long_tests(test) {
         return None;
     }
     let built = BUILT.get_or_init(|| {
@@ -143,37 +159,6 @@ fn build(folder: &Path, layout: &Path) -> Output {
         .unwrap()
 }
 
-/// Runs a tool and returns what it wrote to stdout; `None` where it is not installed.
-fn tool(test: &str, program: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    if program == "podman" {
-        let configuration = tempfile::NamedTempFile::new().unwrap();
-        // Root may lack the right to raise limits, and runc takes every layout of control groups.
-        fs_err::write(
-            configuration.path(),
-            "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=32768:32768\"]\n[engine]\nruntime = \"runc\"\n",
-        )
-        .unwrap();
-        command.env("CONTAINERS_CONF", configuration.path());
-        return finish(test, program, &mut command);
-    }
-    finish(test, program, &mut command)
-}
-
-fn finish(test: &str, program: &str, command: &mut Command) -> Option<String> {
-    match command.output() {
-        Ok(output) => {
-            assert!(output.status.success(), "{command:?}: {}", text(&output));
-            Some(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Err(error) => {
-            not_run(test, &format!("{program} is not installed ({error})"));
-            None
-        }
-    }
-}
-
 #[test]
 fn an_image_is_what_others_take_and_start() {
     let test = "an_image_is_what_others_take_and_start";
@@ -197,7 +182,7 @@ fn an_image_is_what_others_take_and_start() {
     assert_eq!(said, "(3, 13) /usr/local\n");
     let run = [&arguments[..], &["pip", "--version"]].concat();
     assert!(tool(test, "podman", &run).unwrap().starts_with("pip "));
-    tool(test, "podman", &["rmi", "gilbuild/test:1"]);
+    let _ = tool(test, "podman", &["rmi", "gilbuild/test:1"]);
 }
 
 #[test]
@@ -260,4 +245,145 @@ fn an_image_built_twice_in_different_folders_is_the_same() {
     let second = String::from_utf8_lossy(&output.stdout);
     assert!(digest(&first).is_some());
     assert_eq!(digest(&first), digest(&second));
+}
+
+/// The total of an image's layers as they are sent.
+fn size(layout: &Path) -> u64 {
+    let layout = Layout::open(layout).unwrap();
+    let image = Image::load(&layout, &layout.find(None).unwrap(), &Platform::host()).unwrap();
+    image.layers().iter().map(|layer| layer.size()).sum()
+}
+
+#[test]
+fn markers_make_an_image_hardly_larger() {
+    let test = "markers_make_an_image_hardly_larger";
+    let Some(folder) = built(test) else { return };
+    let without = tempfile::tempdir().unwrap();
+    let without = without.path().join("image");
+    let output = gilbuild_with_kept_caches()
+        .args(["image", "3.13", "--optimize", "none", "--markers", "none"])
+        .arg(format!("--output=oci:{}", without.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let (with, without) = (size(&folder.join("image")), size(&without));
+    assert!(
+        with * 10 <= without * 11,
+        "{with} bytes instead of {without}"
+    );
+}
+
+/// The image under a name of its own in podman's store, for one test.
+struct Loaded(String);
+
+impl Loaded {
+    fn new(test: &str, folder: &Path) -> Option<Self> {
+        let name = format!("gilbuild/{}:1", test.replace('_', "-"));
+        let from = format!("oci:{}:test", folder.join("image").display());
+        let to = format!("containers-storage:{name}");
+        tool(test, "skopeo", &["copy", "--quiet", &from, &to])?;
+        Some(Self(name))
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        let _ = attempt("podman", &["rmi", "--force", &self.0]);
+    }
+}
+
+#[test]
+fn an_image_takes_extension_modules_from_pip() {
+    let test = "an_image_takes_extension_modules_from_pip";
+    let Some(folder) = built(test) else { return };
+    let Some(image) = Loaded::new(test, folder) else {
+        return;
+    };
+    // pip finds wheels as it does on this machine.
+    let mut arguments: Vec<String> = ["run", "--rm", "--network=host"].map(str::to_owned).into();
+    for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("PIP_")) {
+        if Path::new(&value).is_absolute() && Path::new(&value).exists() {
+            arguments.push(format!("--volume={value}:{value}:ro"));
+        }
+        arguments.push(format!("--env={name}={value}"));
+    }
+    let workload = "
+import numpy, threading
+def compute(results, seed):
+    matrix = numpy.random.default_rng(seed).random((300, 300))
+    results[seed] = numpy.allclose(matrix @ numpy.linalg.inv(matrix), numpy.eye(300))
+results = {}
+threads = [threading.Thread(target=compute, args=(results, seed)) for seed in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(results.items()))";
+    let install = "pip install --quiet --root-user-action=ignore numpy || exit 9; python -c \"$0\"";
+    arguments.extend([image.0.clone(), "sh".to_owned(), "-c".to_owned()]);
+    arguments.extend([install.to_owned(), workload.to_owned()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = attempt("podman", &arguments).unwrap();
+    if output.status.code() == Some(9) {
+        return not_run(
+            test,
+            &format!("pip cannot install numpy here: {}", text(&output)),
+        );
+    }
+    assert!(output.status.success(), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), "[(0, True), (1, True), (2, True), (3, True)]");
+}
+
+#[test]
+fn an_image_passes_cpythons_own_tests() {
+    let test = "an_image_passes_cpythons_own_tests";
+    let Some(folder) = built(test) else { return };
+    let Some(image) = Loaded::new(test, folder) else {
+        return;
+    };
+    // The image has no tests: they come from the source that it was built from.
+    let sources = folder.join("cache/gilbuild/sources");
+    let archive = fs_err::read_dir(sources)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains(".tar."))
+        .unwrap();
+    let unpacked = tempfile::tempdir().unwrap();
+    let status = Command::new("tar")
+        .args(["--strip-components=2", "--wildcards", "--extract", "--file"])
+        .arg(archive)
+        .arg("--directory")
+        .arg(unpacked.path())
+        .arg("*/Lib/test")
+        .status();
+    assert!(status.unwrap().success());
+    let tests = unpacked.path().join("test");
+    let volume = format!(
+        "--volume={}:/usr/local/lib/python3.13/test:ro",
+        tests.display()
+    );
+    // Two tests of test_ctypes look for libraries by means of gcc and ld, and fail without them in official slim images as well. They
+    // are installed for the tests, in the container only.
+    let script = "
+{ apt-get update && apt-get install --yes --no-install-recommends gcc; } >/tmp/apt.log 2>&1 || { tail /tmp/apt.log; exit 9; }
+exec python -B -m test test_ssl test_sqlite3 test_ctypes test_venv";
+    let run = [
+        "run",
+        "--rm",
+        "--network=host",
+        &volume,
+        &image.0,
+        "sh",
+        "-c",
+        script,
+    ];
+    let output = attempt("podman", &run).unwrap();
+    if output.status.code() == Some(9) {
+        return not_run(test, &format!("gcc cannot be installed: {}", text(&output)));
+    }
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(
+        text(&output).contains("Result: SUCCESS"),
+        "{}",
+        text(&output)
+    );
 }

@@ -12,7 +12,7 @@ use crate::terminal::{Progress, Unit};
 
 /// Frame pointers, so that stacks can be taken at a long hold. Given to `make` and not to `configure`: extension modules
 /// that users build later choose for themselves.
-const FRAME_POINTERS: &str = "-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer";
+pub const FRAME_POINTERS: &str = "-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer";
 
 /// Relative to the file itself, so that the prefix can be moved. For make, `$` is doubled.
 const RPATH: &str = "-Wl,-rpath='$$ORIGIN/../lib'";

@@ -47,6 +47,8 @@ pub struct BuildOptions {
     pub free_threaded: bool,
     /// The user's own patches, applied after ours in this order.
     pub patches: Vec<Patch>,
+    /// The arguments of `configure`, apart from the prefix, where they are to be those of another build instead of ours.
+    pub configure: Option<Vec<String>>,
     /// How many compilers run at once; without it, one a processor.
     pub jobs: Option<NonZeroUsize>,
 }

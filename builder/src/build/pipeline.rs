@@ -136,7 +136,9 @@ impl<'a> Job<'a> {
         workshop: Workshop,
     ) -> Result<Self, BuildError> {
         let patches = all_patches(source, options);
-        let record = record(source, options, &patches, &workshop)?;
+        let additional = workshop.configure_arguments();
+        let compiler = compiler(&workshop)?;
+        let record = record(source, options, &patches, compiler, additional)?;
         Ok(Self {
             options,
             workshop,
@@ -156,10 +158,7 @@ impl<'a> Job<'a> {
         staging: &Path,
         log: &mut Log,
     ) -> Result<(PathBuf, Vec<MissingModule>), BuildError> {
-        if self.options.markers != Markers::None {
-            patching::add_header(tree)?;
-        }
-        patching::apply(tree, &self.patches)?;
+        patch(tree, &self.patches, self.options)?;
         let compilation = Compilation {
             tree,
             prefix,
@@ -178,6 +177,42 @@ impl<'a> Job<'a> {
     }
 }
 
+/// A source tree made ready for being compiled by others: header and patches are in it. Returns the object files that hold markers.
+///
+/// # Errors
+/// When a patch does not fit.
+pub fn prepare(
+    source: &Source,
+    options: &BuildOptions,
+    tree: &Path,
+) -> Result<Vec<String>, BuildError> {
+    let patches = all_patches(source, options);
+    patch(tree, &patches, options)?;
+    Ok(patching::objects_with_markers(&patches)
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The record of a tree that others have compiled, with what their compiler calls itself.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn record_of(
+    source: &Source,
+    options: &BuildOptions,
+    compiler: String,
+) -> Result<BuildRecord, BuildError> {
+    let patches = all_patches(source, options);
+    record(source, options, &patches, compiler, &[])
+}
+
+fn patch(tree: &Path, patches: &[Patch], options: &BuildOptions) -> Result<(), PatchError> {
+    if options.markers != Markers::None {
+        patching::add_header(tree)?;
+    }
+    patching::apply(tree, patches)
+}
+
 fn all_patches(source: &Source, options: &BuildOptions) -> Vec<Patch> {
     let mut patches = Vec::new();
     if options.markers != Markers::None {
@@ -192,7 +227,8 @@ fn record(
     source: &Source,
     options: &BuildOptions,
     patches: &[Patch],
-    workshop: &Workshop,
+    compiler: String,
+    additional: &[String],
 ) -> Result<BuildRecord, BuildError> {
     let mut record = BuildRecord {
         format: FORMAT,
@@ -212,12 +248,11 @@ fn record(
                 })
             })
             .collect::<std::io::Result<_>>()?,
-        configure: [
-            configure_arguments(options),
-            workshop.configure_arguments().to_vec(),
-        ]
-        .concat(),
-        compiler: compiler(workshop)?,
+        configure: options.configure.clone().unwrap_or_else(|| {
+            let own = configure_arguments(options);
+            [own, additional.to_vec()].concat()
+        }),
+        compiler,
         inputs: String::new(),
     };
     let header = (options.markers != Markers::None).then(patching::header);

@@ -72,6 +72,7 @@ impl Inputs {
             markers: self.markers,
             free_threaded: request.free_threaded,
             patches,
+            configure: None,
             jobs: self.jobs,
         };
         Ok((source, options))

@@ -5,6 +5,8 @@ use std::process::{Command, ExitStatus};
 
 use clap::{Args, Subcommand};
 use fs_err as fs;
+use gil_containers::base::Base;
+use gil_containers::registry::Transport;
 use gil_record::scripts::{self, SCRIPTS, Script, Tool};
 use gil_record::systemtap;
 use signal_hook::consts::SIGINT;
@@ -13,6 +15,7 @@ use super::record;
 use crate::error::{CommandError, Exit};
 use crate::folders;
 use crate::host::{self, Facts};
+use crate::image::inspect::inspect;
 use crate::terminal;
 
 /// List, show, run or export the SystemTap and bpftrace scripts
@@ -55,6 +58,10 @@ enum Action {
     Export {
         /// The folder; it must be empty or not exist
         folder: PathBuf,
+        /// Take those that came with an image, which fit its markers; it is not run (oci:DIR[:TAG], oci-archive:FILE[:TAG], or
+        /// NAME:TAG in a registry)
+        #[arg(long, value_name = "IMAGE")]
+        from: Option<Base>,
     },
 }
 
@@ -79,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             pid,
             arguments,
         } => watch(find(name)?, *pid, arguments),
-        Action::Export { folder } => export(folder),
+        Action::Export { folder, from } => export(folder, from.as_ref()),
     }
 }
 
@@ -177,7 +184,7 @@ fn ended(script: &Script, status: ExitStatus) -> Result<(), CommandError> {
     ))
 }
 
-fn export(folder: &Path) -> Result<(), CommandError> {
+fn export(folder: &Path, from: Option<&Base>) -> Result<(), CommandError> {
     if folder.exists() && fs::read_dir(folder)?.next().is_some() {
         return Err(CommandError::new(
             Exit::Failed,
@@ -187,6 +194,22 @@ fn export(folder: &Path) -> Result<(), CommandError> {
             ),
         ));
     }
-    scripts::write_all(folder)?;
+    match from {
+        None => scripts::write_all(folder)?,
+        Some(image) => {
+            let inspected = inspect(image, Transport::Encrypted)
+                .map_err(|error| CommandError::because(Exit::Failed, &error))?;
+            let copied = inspected.copy_scripts(folder)?;
+            if copied == 0 {
+                return Err(CommandError::new(
+                    Exit::Failed,
+                    format!(
+                        "{image} has no scripts in {}: it was not made by gilbuild with markers; leave --from out for those of this gilbuild",
+                        inspected.description.display()
+                    ),
+                ));
+            }
+        }
+    }
     Ok(terminal::result(&folder.display().to_string())?)
 }

@@ -1,7 +1,7 @@
 //! An interpreter put into an image: its libraries' packages, its files, what describes it, all in one layer.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gil_containers::configuration::Configuration;
 use gil_containers::debian::{self, PackageError};
@@ -10,15 +10,15 @@ use gil_containers::layer::{Layer, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::process::{self, ProcessError};
 use gil_containers::root::{Network, Root};
-use gil_containers::sbom::{self, Component};
-use gil_probes::check::check;
-use gil_probes::elf;
 
+use super::description::{self, DescriptionError, Subject};
 use super::interpreter::{Interpreter, copy};
-use super::recipe;
-use crate::build::options::Markers;
+use super::{labels, recipe};
+use crate::build::options::BuildOptions;
+use crate::build::pipeline::{self, BuildError};
 use crate::build::prefix::BuildRecord;
 use crate::build::verification::{self, VerifyError};
+use crate::sources::Source;
 
 /// Why the image cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +35,16 @@ pub enum AssembleError {
     /// The interpreter is not what it should be.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// The record of what was built cannot be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It cannot be described.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
-
-/// Where the image keeps what describes its interpreter, below the prefix.
-const DESCRIPTION: &str = "share/gilbuild";
-/// The list of what is in the image, in that folder.
-const SBOM: &str = "sbom.spdx.json";
 
 /// What has come onto the image.
 #[derive(Debug, Clone)]
@@ -73,25 +74,88 @@ pub fn assemble(
 
     let packages: Vec<String> = interpreter.packages.iter().cloned().collect();
     debian::install(&root, &packages, options.newest_s)?;
-    let prefix = root.outside(Path::new(recipe::PREFIX));
-    fs_err::create_dir_all(&prefix)?;
+    let prefix = root.make_folder(Path::new(recipe::PREFIX))?;
     copy(&interpreter.prefix.join("."), &prefix)?;
     add_pip(&prefix.join("bin"))?;
-    describe(&prefix, &target, interpreter, options.newest_s)?;
+    finish(image, layout, &root, &before, &interpreter.record, options)
+}
+
+/// Takes over what an engine has made of the image, as one layer of our own. `work` is an empty folder for what is needed meanwhile.
+///
+/// # Errors
+/// When a step fails, or its markers break the contract; the image is then as it was.
+pub fn adopt(
+    image: &mut Image,
+    layout: &Layout,
+    made: &Made<'_>,
+    work: &Path,
+    options: &LayerOptions,
+) -> Result<Assembled, AssembleError> {
+    let [bare, target] = ["bare", "target"].map(|name| work.join(name));
+    fs_err::create_dir(&bare)?;
+    image.unpack(layout, &bare)?;
+    let before = Snapshot::of(&bare)?;
+    fs_err::remove_dir_all(&bare)?;
+    fs_err::create_dir(&target)?;
+    made.image.unpack(layout, &target)?;
+    let root = Root::new(&target)?;
+
+    let prefix = root.find(Path::new(recipe::PREFIX))?;
+    let compiler = prefix.join(description::FOLDER).join("compiler");
+    let name = fs_err::read_to_string(&compiler)?.trim().to_owned();
+    fs_err::remove_file(compiler)?;
+    let mut record = pipeline::record_of(made.source, made.options, name)?;
+    record.source = format!("CPython {}", made.source.version);
+    record.write(&prefix)?;
+    let code = verification::interpreter_file(&prefix)?;
+    verification::check_markers(&code, record.markers)?;
+    finish(image, layout, &root, &before, &record, options)
+}
+
+/// What an engine has made of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// The engine's image, in the layout of the base.
+    pub image: &'a Image,
+    /// Where the source came from.
+    pub source: &'a Source,
+    /// What was chosen.
+    pub options: &'a BuildOptions,
+}
+
+/// From files to a layer, and to what the image says of itself.
+fn finish(
+    image: &mut Image,
+    layout: &Layout,
+    root: &Root,
+    before: &Snapshot,
+    record: &BuildRecord,
+    options: &LayerOptions,
+) -> Result<Assembled, AssembleError> {
+    let prefix = root.find(Path::new(recipe::PREFIX))?;
+    let folder = prefix.join(description::FOLDER);
+    fs_err::create_dir_all(&folder)?;
+    let code = verification::interpreter_file(&prefix)?;
+    let subject = Subject {
+        root,
+        prefix: &prefix,
+        code: &code,
+        record,
+    };
+    let sbom = subject.describe(&folder, options.newest_s)?;
     root.run("ldconfig", &[])?;
     for program in ["python3", "pip3"] {
-        try_out(&root, program)?;
+        try_out(root, program)?;
     }
 
-    let mut changes = before.changes_to(&Snapshot::of(&target)?);
+    let mut changes = before.changes_to(&Snapshot::of(root.folder())?);
     changes.forget(debian::is_leftover);
     // dpkg keeps the state before its last change.
     changes.forget(|path| {
         path.starts_with("var/lib/dpkg") && path.to_string_lossy().ends_with("-old")
     });
-    let layer = image.add_layer(layout, &target, &changes, options)?;
-    configure(&mut image.configuration, &interpreter.record);
-    let sbom = fs_err::read_to_string(prefix.join(DESCRIPTION).join(SBOM))?;
+    let layer = image.add_layer(layout, root.folder(), &changes, options)?;
+    configure(&mut image.configuration, record);
     Ok(Assembled { layer, sbom })
 }
 
@@ -109,92 +173,6 @@ fn try_out(root: &Root, program: &str) -> Result<(), ProcessError> {
     process::run(&mut command, "python3").map(drop)
 }
 
-/// Markers, scripts and the list of what is in the image.
-fn describe(
-    prefix: &Path,
-    root: &Path,
-    interpreter: &Interpreter,
-    newest_s: u64,
-) -> Result<(), AssembleError> {
-    let folder = prefix.join(DESCRIPTION);
-    fs_err::create_dir_all(&folder)?;
-    if interpreter.record.markers != Markers::None {
-        let file = verification::interpreter_file(prefix)?;
-        let elf = elf::read(&file).map_err(VerifyError::from)?;
-        let inside = Path::new("/").join(file.strip_prefix(root).unwrap_or(&file));
-        let manifest = verification::manifest(&inside, &elf, &check(&elf));
-        write_json(&folder.join("markers.json"), &manifest)?;
-        for (name, text) in recipe::SCRIPTS {
-            let path = folder.join(name);
-            fs_err::create_dir_all(path.parent().unwrap_or(&folder))?;
-            fs_err::write(path, text)?;
-        }
-    }
-    let mut components = vec![cpython(&interpreter.record)];
-    components.extend(python_packages(prefix)?);
-    components.extend(sbom::debian_packages(root)?);
-    let name = format!("python-{}", interpreter.record.python);
-    let document = sbom::spdx(&name, &components, newest_s);
-    write_json(&folder.join(SBOM), &document)?;
-    Ok(())
-}
-
-fn write_json(path: &Path, value: &serde_json::Value) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    fs_err::write(path, text + "\n")
-}
-
-fn cpython(record: &BuildRecord) -> Component {
-    Component {
-        name: "cpython".to_owned(),
-        version: record.python.clone(),
-        purl: format!("pkg:generic/cpython@{}", record.python),
-        origin: Some(record.source.clone()),
-        sha256: Some(record.source_sha256.clone()),
-        license: Some("PSF-2.0"),
-    }
-}
-
-/// What is in site-packages, by the names of its `NAME-VERSION.dist-info` folders.
-fn python_packages(prefix: &Path) -> io::Result<Vec<Component>> {
-    let mut found = Vec::new();
-    for library in folders_in(&prefix.join("lib"))? {
-        for folder in folders_in(&library.join("site-packages"))? {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy();
-            let Some((name, version)) = name
-                .strip_suffix(".dist-info")
-                .and_then(|name| name.split_once('-'))
-            else {
-                continue;
-            };
-            found.push(Component {
-                name: name.to_owned(),
-                version: version.to_owned(),
-                purl: format!("pkg:pypi/{}@{version}", name.to_lowercase()),
-                origin: None,
-                sha256: None,
-                license: None,
-            });
-        }
-    }
-    Ok(found)
-}
-
-fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut folders = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            folders.push(path);
-        }
-    }
-    folders.sort();
-    Ok(folders)
-}
-
 /// The environment, the command and the labels.
 fn configure(configuration: &mut Configuration, record: &BuildRecord) {
     let path = configuration
@@ -209,34 +187,10 @@ fn configure(configuration: &mut Configuration, record: &BuildRecord) {
     configuration.set_variable("PYTHON_VERSION", &record.python);
     configuration.set_variable("PYTHON_SHA256", &record.source_sha256);
     configuration.set_command(&recipe::COMMAND);
-    for (name, value) in labels(record) {
+    for (name, value) in labels::of_image(record)
+        .into_iter()
+        .chain(labels::of_interpreter(record))
+    {
         configuration.set_label(name, &value);
     }
-}
-
-/// The prefix of the labels that are gilbuild's own.
-fn labels(record: &BuildRecord) -> Vec<(&'static str, String)> {
-    let patches: Vec<String> = record
-        .patches
-        .iter()
-        .map(|patch| format!("{}@sha256:{}", patch.name, patch.sha256))
-        .collect();
-    let contract = match record.markers {
-        Markers::None => String::new(),
-        Markers::Nop | Markers::Nop5 => record.contract.to_string(),
-    };
-    [
-        ("org.opencontainers.image.title", "python".to_owned()),
-        ("org.opencontainers.image.version", record.python.clone()),
-        ("org.opencontainers.image.licenses", "PSF-2.0".to_owned()),
-        ("gilbuild.python", record.python.clone()),
-        ("gilbuild.markers", record.markers.to_string()),
-        ("gilbuild.contract", contract),
-        ("gilbuild.optimize", record.optimize.to_string()),
-        ("gilbuild.patches", patches.join(",")),
-        ("gilbuild.inputs", record.inputs.clone()),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .collect()
 }

@@ -9,9 +9,13 @@ use gil_containers::layer::Compression;
 use gil_containers::layout::{Layout, LayoutError};
 use gil_containers::platform::Platform;
 use gil_containers::registry::Transport;
+use gil_containers::root::Root;
 use tempfile::TempDir;
+use walkdir::WalkDir;
 
+use super::description;
 use crate::build::verification::interpreter_file;
+use gil_record::scripts::Tool;
 
 /// Why there is no interpreter to look at.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,38 @@ pub struct Inspected {
     pub interpreter: PathBuf,
     /// What the image calls that file.
     pub inside: PathBuf,
+    /// What the image calls the folder with the interpreter's description.
+    pub description: PathBuf,
+    root: Root,
     _work: TempDir,
+}
+
+impl Inspected {
+    /// Copies the tracing scripts that came with the image into a folder, and returns how many files they are.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn copy_scripts(&self, to: &Path) -> io::Result<usize> {
+        let mut copied = 0;
+        for tool in [Tool::Bpftrace, Tool::Systemtap] {
+            let Ok(folder) = self.root.find(&self.description.join(tool.folder())) else {
+                continue;
+            };
+            for entry in WalkDir::new(&folder) {
+                let entry = entry?;
+                // Nothing that a link of the image leads to.
+                if !entry.file_type().is_file() {
+                    continue;
+                }
+                let below = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
+                let place = to.join(tool.folder()).join(below);
+                fs_err::create_dir_all(place.parent().unwrap_or(to))?;
+                fs_err::copy(entry.path(), place)?;
+                copied += 1;
+            }
+        }
+        Ok(copied)
+    }
 }
 
 /// Where images have their Python.
@@ -78,17 +113,21 @@ pub fn inspect(image: &Base, transport: Transport) -> Result<Inspected, InspectE
         &mut |_, _, _| {},
     )?;
     fetched.image.unpack(&layout, &root)?;
-    let root = fs_err::canonicalize(&root)?;
-    let Some(interpreter) = PREFIXES.iter().find_map(|prefix| find(&root, prefix)) else {
+    let root = Root::new(&root)?;
+    let found = PREFIXES
+        .iter()
+        .find_map(|prefix| Some((prefix, find(root.folder(), prefix)?)));
+    let Some((prefix, interpreter)) = found else {
         return Err(InspectError::NoPython {
             image: image.to_string(),
             places: PREFIXES.map(|prefix| format!("/{prefix}")).to_vec(),
         });
     };
-    let below = interpreter.strip_prefix(&root).unwrap_or(&interpreter);
     Ok(Inspected {
-        inside: Path::new("/").join(below),
+        inside: root.inside(&interpreter),
+        description: Path::new("/").join(prefix).join(description::FOLDER),
         interpreter,
+        root,
         _work: work,
     })
 }

@@ -47,10 +47,25 @@ pub enum InterpreterError {
     Io(#[from] io::Error),
 }
 
+/// What is to be built.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// Where the source came from.
+    pub source: &'a Source,
+    /// The source, unpacked.
+    pub tree: &'a Path,
+    /// What was chosen.
+    pub options: &'a BuildOptions,
+    /// Where the interpreter will stand in the image.
+    pub prefix: &'a Path,
+    /// The time that it may contain, in seconds since 1970.
+    pub newest_s: u64,
+}
+
 /// An interpreter that is ready to be put into an image.
 #[derive(Debug)]
 pub struct Interpreter {
-    /// The folder that becomes `/usr/local`.
+    /// The folder that becomes the prefix in the image.
     pub prefix: PathBuf,
     /// How it was made.
     pub record: BuildRecord,
@@ -60,29 +75,34 @@ pub struct Interpreter {
     pub missing: Vec<MissingModule>,
 }
 
-/// The list of needed packages, beside a kept prefix.
+/// The prefix, in the folder where it is kept.
+const INSTALLED: &str = "prefix";
+/// The list of needed packages, beside it.
 const PACKAGES: &str = "packages";
 
-/// Builds the interpreter from an unpacked source tree, or finds the one that was built from the same inputs on the same base.
-/// `newest_s` (seconds since 1970) is the time that it may contain.
+/// Builds the interpreter in a root of `base`, or finds the one that was built from the same inputs on the same base.
 ///
 /// # Errors
 /// When a step fails; then nothing is kept of it but its log.
 pub fn build(
-    source: &Source,
-    tree: &Path,
-    options: &BuildOptions,
+    order: &Order<'_>,
     base: &Image,
     layout: &Layout,
-    newest_s: u64,
 ) -> Result<Interpreter, InterpreterError> {
+    let newest_s = order.newest_s;
     let key = key_of_root(base)?;
     let kept = folders::cache()?.join("images");
     // One build at a time in a root: whoever wants the same waits, and finds it done.
     let _lock = lock(&kept, &key)?;
     let root = build_root(base, layout, &kept.join("roots").join(&key), newest_s)?;
-    let job = Job::new(source, options, workshop(&root, newest_s)?)?;
-    let inputs = format!("{} {key} {newest_s}", job.record.inputs);
+    let mut job = Job::new(order.source, order.options, workshop(&root, newest_s)?)?;
+    // Where on this machine the source was is nothing that an image should tell, and would make images differ.
+    job.record.source = format!("CPython {}", order.source.version);
+    let inputs = format!(
+        "{} {key} {newest_s} {}",
+        job.record.inputs,
+        order.prefix.display()
+    );
     let digest = Digest::of(inputs.as_bytes());
     let place = kept.join("interpreters").join(format!(
         "{}-{}",
@@ -91,7 +111,7 @@ pub fn build(
     ));
     if let Some(packages) = kept_packages(&place)? {
         return Ok(Interpreter {
-            prefix: place.join("usr/local"),
+            prefix: place.join(INSTALLED),
             record: job.record,
             packages,
             missing: Vec::new(),
@@ -102,26 +122,21 @@ pub fn build(
     let staging = root.outside(Path::new("/usr/src/staging"));
     remove(&inside)?;
     remove(&staging)?;
-    copy(tree, &inside)?;
+    copy(order.tree, &inside)?;
     let log = kept.join("logs").join(format!("{}.log", digest.hex()));
-    let (staged, missing) = job.make(
-        &inside,
-        Path::new(recipe::PREFIX),
-        &staging,
-        &mut Log::create(&log)?,
-    )?;
+    let (staged, missing) = job.make(&inside, order.prefix, &staging, &mut Log::create(&log)?)?;
     leave_out(&staged)?;
     let packages = debian::needed_by(&root, &root.inside(&staged), &recipe::WITHOUT_PACKAGES)?;
     remove(&place)?;
-    fs_err::create_dir_all(place.join("usr"))?;
-    fs_err::rename(&staged, place.join("usr/local"))?;
+    fs_err::create_dir_all(&place)?;
+    fs_err::rename(&staged, place.join(INSTALLED))?;
     let list: Vec<&str> = packages.iter().map(String::as_str).collect();
     // Written last: with it, the prefix is complete.
     fs_err::write(place.join(PACKAGES), list.join("\n"))?;
     remove(&inside)?;
     remove(&staging)?;
     Ok(Interpreter {
-        prefix: place.join("usr/local"),
+        prefix: place.join(INSTALLED),
         record: job.record,
         packages,
         missing,

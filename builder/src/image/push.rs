@@ -34,7 +34,7 @@ impl Push<'_> {
         reference: &Reference,
         layout: &Layout,
         image: &Descriptor,
-        sbom: &str,
+        sbom: Option<&str>,
     ) -> Result<(), RegistryError> {
         let mut progress = Progress::start("Pushing", &reference.whole());
         let credentials = Credentials::of(reference.registry())?;
@@ -52,7 +52,9 @@ impl Push<'_> {
             progress.position(done, total, Unit::Bytes);
         };
         send(&client, layout, image, &options, &mut shown)?;
-        attach(&client, layout, image, SPDX, sbom.as_bytes(), &mut shown)?;
+        if let Some(sbom) = sbom {
+            attach(&client, layout, image, SPDX, sbom.as_bytes(), &mut shown)?;
+        }
         progress.finish();
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(super) const BUILD_PACKAGES: [&str; 20] = [
 pub(super) const SOURCE: &str = "/usr/src/python";
 
 /// Where the interpreter stands in an image.
-pub(super) const PREFIX: &str = "/usr/local";
+pub const PREFIX: &str = "/usr/local";
 
 /// Symbols are of no use in production; markers are notes and stay.
 pub(super) const LINKER_FLAGS: &str = "-Wl,--strip-all";
@@ -51,15 +51,3 @@ pub(super) const DEFAULT_PATH: &str =
 
 /// What a container runs without a command.
 pub(super) const COMMAND: [&str; 1] = ["python3"];
-
-/// The bundled scripts, for whoever traces a container from inside it or copies them out.
-pub(super) const SCRIPTS: [(&str, &str); 2] = [
-    (
-        "bpftrace/gil-events.bt",
-        include_str!("../../../bpftrace/gil-events.bt"),
-    ),
-    (
-        "bpftrace/gil-summary.bt",
-        include_str!("../../../bpftrace/gil-summary.bt"),
-    ),
-];

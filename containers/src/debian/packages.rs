@@ -32,7 +32,7 @@ pub fn install(root: &Root, packages: &[String], newest_s: u64) -> Result<(), Pa
     if packages.is_empty() {
         return Ok(());
     }
-    if !root.outside(Path::new("/usr/bin/apt-get")).exists() {
+    if root.find(Path::new("/usr/bin/apt-get")).is_err() {
         return Err(PackageError::NoApt);
     }
     let resolver = Resolver::lend(root)?;
@@ -75,7 +75,7 @@ struct Resolver {
 
 impl Resolver {
     fn lend(root: &Root) -> io::Result<Self> {
-        let place = root.outside(Path::new("/etc/resolv.conf"));
+        let place = root.find(Path::new("/etc"))?.join("resolv.conf");
         // A link would lead, as the machine sees it, out of the root.
         let before = match place.symlink_metadata() {
             Ok(metadata) if metadata.is_file() => Some(fs_err::read(&place)?),

@@ -1,0 +1,261 @@
+//! The deploy examples: manifests that Kubernetes would take, and the service started by podman and recorded under load.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use gil_tests::containers::{attempt, gilbuild_with_kept_caches, long_tests, tool};
+use gil_tests::{gilbuild, not_run, run, text, why_no_tracing};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{Container, Namespace, Service};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn containers(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../containers")
+        .join(name)
+}
+
+/// The documents of a manifest.
+fn documents(name: &str) -> Vec<Value> {
+    let manifest = fs_err::read_to_string(containers(name)).unwrap();
+    serde_saphyr::from_multiple(&manifest).unwrap()
+}
+
+/// Demands that a document is one of Kubernetes's own type, with nothing in it that the type does not know.
+fn check<T: DeserializeOwned + Serialize>(name: &str, document: &Value) {
+    let typed: T = serde_json::from_value(document.clone())
+        .unwrap_or_else(|error| panic!("{name}: {error}: {document:#}"));
+    let known = serde_json::to_value(typed).unwrap();
+    known_to(name, document, &known);
+}
+
+/// What the type does not know is not there when it is written again.
+fn known_to(path: &str, document: &Value, known: &Value) {
+    match (document, known) {
+        (Value::Object(document), Value::Object(known)) => {
+            for (key, value) in document {
+                let path = format!("{path}.{key}");
+                let known = known.get(key);
+                // What is empty may be left out.
+                let is_empty = value.as_object().is_some_and(serde_json::Map::is_empty);
+                assert!(
+                    known.is_some() || is_empty,
+                    "{path} is unknown to Kubernetes"
+                );
+                known_to(&path, value, known.unwrap_or(value));
+            }
+        }
+        (Value::Array(document), Value::Array(known)) => {
+            assert_eq!(document.len(), known.len(), "{path}");
+            for (index, (document, known)) in document.iter().zip(known).enumerate() {
+                known_to(&format!("{path}[{index}]"), document, known);
+            }
+        }
+        _ => assert_eq!(document, known, "{path}"),
+    }
+}
+
+#[test]
+fn the_manifests_are_what_kubernetes_takes() {
+    for name in ["kubernetes/service.yaml", "kubernetes/recorder.yaml"] {
+        let documents = documents(name);
+        assert!(documents.len() > 1, "{name}");
+        for document in &documents {
+            match document["kind"].as_str().unwrap() {
+                "Deployment" => check::<Deployment>(name, document),
+                "DaemonSet" => check::<DaemonSet>(name, document),
+                "Service" => check::<Service>(name, document),
+                "Namespace" => check::<Namespace>(name, document),
+                kind => panic!("{name}: {kind} is not checked"),
+            }
+        }
+    }
+    // `kubectl debug --custom` takes a container without its name.
+    let name = "kubernetes/debug-container.yaml";
+    let [mut document] = <[Value; 1]>::try_from(documents(name)).unwrap();
+    document["name"] = "debugger".into();
+    check::<Container>(name, &document);
+}
+
+#[test]
+fn a_manifest_with_a_slip_is_noticed() {
+    let mut document = documents("kubernetes/service.yaml").remove(0);
+    document["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] =
+        serde_json::json!({"a": 1});
+    let checked = std::panic::catch_unwind(|| check::<Deployment>("slip", &document));
+    assert!(checked.is_err());
+}
+
+/// A pod that podman has started from a manifest; taken down with this.
+struct Pod(PathBuf);
+
+impl Pod {
+    fn start(test: &str, manifest: &str, port: u16, folder: &Path) -> Option<Self> {
+        // The same manifest with a port that is free here.
+        let text = fs_err::read_to_string(containers(manifest)).unwrap();
+        let file = folder.join("pod.yaml");
+        fs_err::write(
+            &file,
+            text.replace("--port=8000", &format!("--port={port}")),
+        )
+        .unwrap();
+        let path = file.to_string_lossy().into_owned();
+        let play = ["kube", "play", "--network=host", &path];
+        let output = attempt("podman", &play).unwrap();
+        let pod = Self(file);
+        if text_has(&output, "finding pause binary") {
+            not_run(
+                test,
+                "podman needs catatonit for pods (Debian: package catatonit)",
+            );
+            return None;
+        }
+        assert!(output.status.success(), "{}", gil_tests::text(&output));
+        Some(pod)
+    }
+}
+
+fn text_has(output: &Output, what: &str) -> bool {
+    text(output).contains(what)
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = attempt("podman", &["kube", "down", &self.0.to_string_lossy()]);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Asks a page of the service until it answers.
+fn ask(port: u16, page: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = std::net::TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+            write!(stream, "GET {page} HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        match answer {
+            Ok(answer) if !answer.is_empty() => return answer,
+            answer => assert!(Instant::now() < end, "{page}: {answer:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Records the service under load, and returns the report as JSON.
+fn recorded(folder: &Path, port: u16, pid: &str, hog: bool) -> Value {
+    let trace = folder.join(format!("{hog}.trace"));
+    let mut load = Command::new("python3");
+    load.arg(containers("service/load.py"))
+        .arg(format!("http://127.0.0.1:{port}"))
+        .args(["--seconds=8", "--clients=6"]);
+    if hog {
+        load.arg("--hog");
+    }
+    let mut load = load.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let output = Command::new(gilbuild())
+        .args(["record", "--pid", pid, "--duration=5s", "-o"])
+        .arg(&trace)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(load.wait().unwrap().success());
+    let report = run(&["report", "--format=json", &trace.to_string_lossy()]);
+    assert!(report.status.success(), "{}", text(&report));
+    serde_json::from_slice(&report.stdout).unwrap()
+}
+
+#[test]
+fn the_service_is_judged_rightly_under_load() {
+    let test = "the_service_is_judged_rightly_under_load";
+    if !long_tests(test) {
+        return;
+    }
+    if let Some(reason) = why_no_tracing() {
+        return not_run(test, &reason);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("python.tar");
+    let output = gilbuild_with_kept_caches()
+        .args(["image", "3.13", "--optimize=none"])
+        .arg(format!(
+            "--output=docker-archive:{}:gilbuild-test/python:1",
+            archive.display()
+        ))
+        .output()
+        .unwrap();
+    if output.status.code() == Some(3) {
+        return not_run(test, &text(&output));
+    }
+    assert!(output.status.success(), "{}", text(&output));
+    if tool(
+        test,
+        "podman",
+        &["load", "--input", &archive.to_string_lossy()],
+    )
+    .is_none()
+    {
+        return;
+    }
+    let service = containers("service");
+    let build = [
+        "build",
+        "--isolation=chroot",
+        "--build-arg=PYTHON=gilbuild-test/python:1",
+        "--tag=gil-service:1",
+        &service.to_string_lossy(),
+    ];
+    let _ = tool(test, "podman", &build);
+
+    let port = free_port();
+    let Some(pod) = Pod::start(test, "kubernetes/service.yaml", port, folder.path()) else {
+        return;
+    };
+    assert!(ask(port, "/healthz").ends_with("ok\n"));
+    let container = "gil-service-pod-0-service";
+    let format = "--format={{.State.Pid}}";
+    let pid = tool(test, "podman", &["inspect", format, container]).unwrap();
+    let pid = pid.trim();
+
+    let quiet = recorded(folder.path(), port, pid, false);
+    let busy = recorded(folder.path(), port, pid, true);
+    assert_eq!(
+        quiet["verdict"]["kind"], "not_the_gil",
+        "{:#}",
+        quiet["verdict"]
+    );
+    assert_eq!(
+        busy["verdict"]["kind"], "gil_bound",
+        "{:#}",
+        busy["verdict"]
+    );
+    assert!(busy.to_string().contains("worker_0"), "no thread names");
+
+    let metrics = ask(port, "/metrics");
+    for line in [
+        "http_requests_total{path=\"/statement\",status=\"200\"}",
+        "http_request_duration_seconds_bucket{le=\"+Inf\"}",
+        "service_threads 8",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let _ = tool(test, "podman", &["healthcheck", "run", container]);
+    drop(pod);
+    let _ = attempt(
+        "podman",
+        &["rmi", "gil-service:1", "gilbuild-test/python:1"],
+    );
+}
