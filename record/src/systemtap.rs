@@ -56,7 +56,10 @@ impl Tracer for Systemtap {
     }
 
     fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
-        let pid = plan.interpreter.pid;
+        let Some(interpreter) = plan.interpreters.first() else {
+            return Err(RecordError::Interrupted);
+        };
+        let pid = interpreter.pid;
         let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
         let folder = tempfile::Builder::new()
             .prefix("gilbuild-")
@@ -69,10 +72,10 @@ impl Tracer for Systemtap {
             Mode::Events | Mode::Slow(_) => "gil-events.stp",
         };
         let scripts = folder.path().join(Tool::Systemtap.folder());
-        let mut compile = compiler(&scripts, self.cache.as_deref(), &plan.interpreter)?;
+        let mut compile = compiler(&scripts, self.cache.as_deref(), interpreter)?;
         compile.arg("-p4");
         compile.arg(scripts.join(script));
-        compile.arg(&plan.interpreter.file);
+        compile.arg(&interpreter.file);
         let module = module(compile, folder.path(), &process, stop)?;
 
         let mut command = Command::new("staprun");
@@ -84,7 +87,7 @@ impl Tracer for Systemtap {
             command,
             folder,
         };
-        start.attach(&plan.interpreter, plan.output, &process, stop)
+        start.attach(plan.output, &process, stop)
     }
 }
 

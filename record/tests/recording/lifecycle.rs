@@ -22,7 +22,7 @@ fn monotonic_ns() -> u64 {
 struct WhenAttached<F>(Option<F>);
 
 impl<F: FnOnce()> Observer for WhenAttached<F> {
-    fn attached(&mut self, _interpreter: &Interpreter) {
+    fn attached(&mut self, _interpreters: &[Interpreter]) {
         if let Some(run) = self.0.take() {
             run();
         }
