@@ -9,4 +9,5 @@ mod lifecycle;
 mod machine;
 mod python;
 mod refusals;
+mod several;
 mod trace;
