@@ -1,6 +1,6 @@
 //! The processes that are recorded and the interpreters' files that are attached to, as both come and go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use gil_probes::elf;
@@ -22,10 +22,16 @@ use crate::process::Process;
 
 /// A program that was started may load its interpreter as late as this.
 const LATE: Duration = Duration::from_secs(2);
-/// How often to look at those.
-const LATE_TICK: Duration = Duration::from_millis(2);
+/// How long to wait before the first look at it; each further one comes after twice the time.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// How often to look for processes that nobody has told of.
 const RESCAN: Duration = Duration::from_secs(1);
+
+/// A process that may load an interpreter yet.
+struct Late {
+    since: Instant,
+    next_look: Instant,
+}
 
 /// A file with markers.
 struct File {
@@ -50,8 +56,9 @@ pub(super) struct Group {
     finder: Finder,
     files: Vec<File>,
     processes: HashMap<u32, Recorded>,
-    /// Processes that may load an interpreter yet, and since when.
-    late: HashMap<u32, Instant>,
+    late: HashMap<u32, Late>,
+    /// Processes that were looked at and have none.
+    dismissed: HashSet<u32>,
     next_rescan: Instant,
     /// Lines of the trace about processes that have been added.
     notes: Vec<String>,
@@ -77,6 +84,7 @@ impl Group {
             files: Vec::new(),
             processes: HashMap::new(),
             late: HashMap::new(),
+            dismissed: HashSet::new(),
             next_rescan: Instant::now() + RESCAN,
             notes: Vec::new(),
             failed: 0,
@@ -104,7 +112,12 @@ impl Group {
         match &self.members {
             Members::Alone | Members::Family => self.follower.is_empty(),
             Members::All => false,
-            Members::Container(_) | Members::Cgroup(_) => self.members.now().is_empty(),
+            Members::Container(_) | Members::Cgroup(_) => !self
+                .members
+                .now()
+                .into_iter()
+                .filter_map(Process::open)
+                .any(|process| !process.has_ended()),
         }
     }
 
@@ -155,11 +168,9 @@ impl Group {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = if self.late.is_empty() {
-                left
-            } else {
-                left.min(LATE_TICK)
-            };
+            let now = Instant::now();
+            let looks = self.late.values().map(|late| late.next_look - now);
+            let left = looks.fold(left, Duration::min);
             self.follower.wait(left);
             self.catch_up();
             if Instant::now() >= deadline {
@@ -208,6 +219,7 @@ impl Group {
 
     fn started_program(&mut self, pid: u32) {
         // What it ran before is gone.
+        self.dismissed.remove(&pid);
         let known = self.processes.remove(&pid).is_some();
         if !known && self.members.takes_in_others() && !self.members.contains(pid) {
             return;
@@ -215,32 +227,32 @@ impl Group {
         match self.finder.look_at_exec(pid) {
             Some(interpreter) => self.add(interpreter),
             None => {
-                self.late.insert(pid, Instant::now());
+                let since = Instant::now();
+                let next_look = since + FIRST_LOOK;
+                self.late.insert(pid, Late { since, next_look });
             }
         }
     }
 
     /// Programs that were started and had no interpreter then.
     fn look_at_late_ones(&mut self) {
-        let pids: Vec<u32> = self.late.keys().copied().collect();
-        for pid in pids {
-            if !self.finder.has_news(pid) {
-                // Nothing new in it, or it is gone.
-                if self
-                    .late
-                    .get(&pid)
-                    .is_some_and(|since| since.elapsed() > LATE)
-                {
-                    self.late.remove(&pid);
-                }
-                continue;
+        let now = Instant::now();
+        let mut due = Vec::new();
+        self.late.retain(|&pid, late| {
+            if late.next_look <= now {
+                due.push(pid);
+                late.next_look = now + late.since.elapsed().max(FIRST_LOOK);
             }
-            if let Ok(Found::Interpreter(interpreter)) = self.finder.look(pid, Breadth::Names) {
-                if !interpreter.is_settled() {
-                    continue;
+            late.since.elapsed() < LATE
+        });
+        for pid in due {
+            if self.finder.has_news(pid)
+                && let Ok(Found::Interpreter(interpreter)) = self.finder.look(pid, Breadth::Names)
+            {
+                if interpreter.is_settled() {
+                    self.late.remove(&pid);
+                    self.add(interpreter);
                 }
-                self.late.remove(&pid);
-                self.add(interpreter);
             }
         }
     }
@@ -252,12 +264,20 @@ impl Group {
         if !self.members.takes_in_others() {
             return;
         }
-        for pid in self.members.now() {
-            if !self.processes.contains_key(&pid)
-                && !self.late.contains_key(&pid)
-                && let Ok(Found::Interpreter(interpreter)) = self.finder.look(pid, Breadth::Names)
+        let now = self.members.now();
+        self.dismissed.retain(|pid| now.contains(pid));
+        for pid in now {
+            if self.processes.contains_key(&pid)
+                || self.late.contains_key(&pid)
+                || self.dismissed.contains(&pid)
             {
-                self.add(interpreter);
+                continue;
+            }
+            match self.finder.look(pid, Breadth::Names) {
+                Ok(Found::Interpreter(interpreter)) => self.add(interpreter),
+                _ => {
+                    self.dismissed.insert(pid);
+                }
             }
         }
     }

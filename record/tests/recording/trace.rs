@@ -104,7 +104,7 @@ impl Trace {
                     sums.native_id = thread.native_id;
                 }
                 Kind::Lost { count, .. } => panic!("{count} events were lost"),
-                Kind::End { .. } => {}
+                Kind::Process { .. } | Kind::Gil { .. } | Kind::End { .. } => {}
             }
         }
         threads
