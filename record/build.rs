@@ -1,13 +1,19 @@
-//! Compiles the eBPF program of the native recorder, which is carried inside of the binary.
+//! Compiles the eBPF programs of the native recorder, which are carried inside of the binary.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    let source = "src/native/gil.bpf.c";
-    println!("cargo::rerun-if-changed={source}");
     println!("cargo::rerun-if-changed=src/native/kernel.h");
     println!("cargo::rerun-if-env-changed=CLANG");
+    for name in ["gil", "follow"] {
+        compile(name);
+    }
+}
+
+fn compile(name: &str) {
+    let source = format!("src/native/{name}.bpf.c");
+    println!("cargo::rerun-if-changed={source}");
     // libbpf's own headers, from the crate that links it.
     let libbpf =
         std::env::var_os("DEP_BPF_INCLUDE").expect("libbpf-sys says where its headers are");
@@ -16,12 +22,12 @@ fn main() {
     let status = Command::new(&clang)
         // -g: without BTF the program would fit one kernel only. v3: atomic additions that return a value.
         .args([
-            "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-c", source,
+            "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-c", &source,
         ])
         .arg("-I")
         .arg(libbpf)
         .arg("-o")
-        .arg(out.join("gil.bpf.o"))
+        .arg(out.join(format!("{name}.bpf.o")))
         .status()
         .unwrap_or_else(|error| {
             panic!(

@@ -34,14 +34,17 @@ impl Tracer for Bpftrace {
     }
 
     fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
-        let pid = plan.interpreter.pid;
+        let Some(interpreter) = plan.interpreters.first() else {
+            return Err(RecordError::Interrupted);
+        };
+        let pid = interpreter.pid;
         let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
         // bpftrace cannot be pointed at a process (`-p`) whose file is no longer at its path: it then attaches to whoever has
         // mapped that file, and the script looks away from the others.
-        let is_deleted = plan.interpreter.is_deleted();
+        let is_deleted = interpreter.is_deleted();
         let script = Script::write(
             plan.output.mode(),
-            &plan.interpreter.reachable,
+            &interpreter.reachable,
             is_deleted.then_some(pid),
         )
         .map_err(|source| RecordError::Tool {
@@ -63,7 +66,7 @@ impl Tracer for Bpftrace {
             command,
             folder: script.folder,
         };
-        start.attach(&plan.interpreter, plan.output, &process, stop)
+        start.attach(plan.output, &process, stop)
     }
 }
 

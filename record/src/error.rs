@@ -67,6 +67,48 @@ pub enum RecordError {
         /// The number asked for.
         pid: u32,
     },
+    /// There is no container with this id or name.
+    #[error(
+        "there is no running container {name}: no control group has such an id, {asked}; `podman ps` or `docker ps` lists them"
+    )]
+    NoSuchContainer {
+        /// The id or name asked for.
+        name: String,
+        /// What the engines said.
+        asked: String,
+    },
+    /// Several containers have an id that begins like this.
+    #[error("several containers have ids that begin with {name}: {}; give more of it", candidates.join(", "))]
+    AmbiguousContainer {
+        /// The beginning.
+        name: String,
+        /// The whole ids.
+        candidates: Vec<String>,
+    },
+    /// The container has ended, or was not started.
+    #[error("container {name} is not running: `{engine} start {name}` starts it")]
+    ContainerNotRunning {
+        /// The id or name asked for.
+        name: String,
+        /// The engine that knows it.
+        engine: &'static str,
+    },
+    /// There is no such control group.
+    #[error("there is no control group {}: name its folder below /sys/fs/cgroup, or what /proc/PID/cgroup says", path.display())]
+    NoSuchCgroup {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// None of several processes has an interpreter with markers.
+    #[error("none of the {processes} processes of {target} runs a Python with GIL markers{}", without_markers(without.as_deref()))]
+    NoneWithMarkers {
+        /// What was asked for.
+        target: String,
+        /// How many processes it has.
+        processes: usize,
+        /// An interpreter without markers in one of them.
+        without: Option<PathBuf>,
+    },
     /// The process could not be looked at.
     #[error("cannot read what process {pid} has mapped: {source}")]
     Maps {
@@ -153,10 +195,11 @@ pub enum RecordError {
         message: String,
     },
     /// The scripts cannot do what was asked for.
-    #[error(
-        "`--mode slow` is the native tracer's: leave out `--backend`, or take `--mode events` or `summary`"
-    )]
-    NeedsNative,
+    #[error("`{what}` is the native tracer's: leave out `--backend`, or it")]
+    NeedsNative {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The kernel is older than the native tracer's program needs.
     #[error(
         "the native tracer needs Linux 5.12 or newer, and this is {release}: use `--backend bpftrace`"
@@ -207,6 +250,16 @@ pub enum RecordError {
     /// The user stopped it before anything was recorded.
     #[error("stopped before the tracer was attached: nothing was recorded")]
     Interrupted,
+}
+
+fn without_markers(file: Option<&std::path::Path>) -> String {
+    match file {
+        Some(file) => format!(
+            " ({} has none): build one that has them with `gilbuild build`, or an image with `gilbuild image`",
+            file.display()
+        ),
+        None => String::new(),
+    }
 }
 
 impl RecordError {

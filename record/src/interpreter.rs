@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use gil_probes::{catalogue, elf};
 
+use crate::loader;
 use crate::maps::{self, MappedFile};
 use crate::version;
+
+/// The smallest part of a file that is mapped.
+const PAGE: u64 = 4096;
 
 /// An interpreter with GIL markers, mapped into a process.
 #[derive(Clone, Debug)]
@@ -26,6 +30,25 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
+    /// The same interpreter in a process that was forked from this one.
+    pub(crate) fn in_child(&self, pid: u32) -> Self {
+        let here = format!("/proc/{}", self.pid);
+        let reachable = match self.reachable.strip_prefix(here) {
+            Ok(rest) => PathBuf::from(format!("/proc/{pid}")).join(rest),
+            Err(_) => self.reachable.clone(),
+        };
+        Self {
+            pid,
+            reachable,
+            ..self.clone()
+        }
+    }
+
+    /// What its file is on this machine: two paths that lead to one file have the same.
+    pub(crate) fn file_key(&self) -> Option<(u64, u64)> {
+        file_key(&self.reachable)
+    }
+
     /// Whether the file is no longer, or no longer the same, at its path.
     pub(crate) fn is_deleted(&self) -> bool {
         self.reachable
@@ -75,6 +98,8 @@ pub(crate) enum Breadth {
 #[derive(Debug, Default)]
 pub(crate) struct Finder {
     markers: HashMap<(String, u64), Option<Markers>>,
+    /// The same by device and inode, for files that are not mapped yet.
+    at_exec: HashMap<(u64, u64), Option<Markers>>,
 }
 
 impl Finder {
@@ -117,30 +142,76 @@ impl Finder {
         }))
     }
 
-    fn markers(&mut self, file: &MappedFile) -> Option<Markers> {
-        if let Some(known) = self.markers.get(&file.identity) {
-            return *known;
+    /// The interpreter of a program that process `pid` has just started and not run an instruction of: its executable, or the
+    /// libpython that it will load. `None` also where the markers cannot be attached to yet.
+    pub(crate) fn look_at_exec(&mut self, pid: u32) -> Option<Interpreter> {
+        let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let files = std::iter::once(executable.clone()).chain(loader::libpythons(pid, &executable));
+        for path in files {
+            let reachable = maps::under_root(pid, &path);
+            let key = file_key(&reachable)?;
+            let markers = *self
+                .at_exec
+                .entry(key)
+                .or_insert_with(|| read_markers(&reachable));
+            if let Some(markers) = markers {
+                let file = MappedFile {
+                    path,
+                    reachable,
+                    identity: (String::new(), 0),
+                    executable: true,
+                    writable: Vec::new(),
+                };
+                return markers
+                    .has_one_place
+                    .then(|| interpreter(pid, &file, markers));
+            }
         }
-        let markers = elf::read(&file.reachable).ok().and_then(|image| {
-            // One marker is enough for the question "is this it?"; `gilbuild verify` checks all of them.
-            let is_drop = |note: &&elf::Note| {
-                note.provider == catalogue::PROVIDER && note.name == "gil__drop"
-            };
-            let note = image.notes.iter().find(is_drop)?;
-            let semaphore_offset = (note.semaphore != 0)
-                .then(|| image.file_offset(note.semaphore))
-                .flatten();
-            Some(Markers { semaphore_offset })
-        });
-        self.markers.insert(file.identity.clone(), markers);
-        markers
+        None
     }
+
+    fn markers(&mut self, file: &MappedFile) -> Option<Markers> {
+        *self
+            .markers
+            .entry(file.identity.clone())
+            .or_insert_with(|| read_markers(&file.reachable))
+    }
+}
+
+/// One marker is enough for the question "is this it?"; `gilbuild verify` checks all of them.
+fn read_markers(file: &Path) -> Option<Markers> {
+    let image = elf::read(file).ok()?;
+    let is_drop =
+        |note: &&elf::Note| note.provider == catalogue::PROVIDER && note.name == "gil__drop";
+    let note = image.notes.iter().find(is_drop)?;
+    let semaphore_offset = (note.semaphore != 0)
+        .then(|| image.file_offset(note.semaphore))
+        .flatten();
+    let holds_it = |segment: &&elf::Segment| {
+        let end = segment.offset.saturating_add(segment.size);
+        let pages = segment.offset & !(PAGE - 1)..end.next_multiple_of(PAGE);
+        segment.writable && semaphore_offset.is_some_and(|offset| pages.contains(&offset))
+    };
+    Some(Markers {
+        semaphore_offset,
+        has_one_place: semaphore_offset.is_none()
+            || image.segments.iter().filter(holds_it).count() == 1,
+    })
+}
+
+fn file_key(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// What is known of a file with markers.
 #[derive(Clone, Copy, Debug)]
 struct Markers {
     semaphore_offset: Option<u64>,
+    /// Only one part of the file that is mapped to be written to holds the semaphore, so that a tracer may attach before it is mapped
+    /// (see [`Interpreter::is_settled`]).
+    has_one_place: bool,
 }
 
 /// Files that an interpreter would be in, and the rest.

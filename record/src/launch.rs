@@ -1,8 +1,9 @@
 //! Starting a command and catching it before it has run Python code: it is stopped as soon as the interpreter is mapped, and
 //! goes on once the tracer is attached.
 //!
-//! What a trace then misses is what the interpreter did between its mapping and the stop: about a millisecond of the dynamic
-//! linker's work or of its own start.
+//! Where a tracer follows processes, they stop when they start a program, before its first instruction, and nothing is missed. Where
+//! none does, or when the interpreter is not one that can be told from the program, the trace misses what the interpreter did between
+//! its mapping and the stop: about a millisecond of the dynamic linker's work or of its own start.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,6 +16,7 @@ use rustix::process::Signal;
 
 use crate::error::RecordError;
 use crate::interpreter::{Breadth, Finder, Found, Interpreter};
+use crate::native::{Follower, News};
 use crate::process::{self, Process};
 use crate::stop::StopFlag;
 
@@ -49,7 +51,10 @@ impl Launched {
     /// # Errors
     ///
     /// [`RecordError::Start`].
-    pub(crate) fn start(command: &[OsString]) -> Result<Self, RecordError> {
+    pub(crate) fn start(
+        command: &[OsString],
+        follower: Option<&Follower>,
+    ) -> Result<Self, RecordError> {
         let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
         let text = words.join(" ");
         let start = || {
@@ -65,7 +70,16 @@ impl Launched {
                 .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             Ok((child, process))
         };
-        let (child, process) = start().map_err(|source| RecordError::Start {
+        // What we start while we are followed ourselves is followed from its first instruction on.
+        let own = std::process::id();
+        if let Some(follower) = follower {
+            follower.add(own);
+        }
+        let started = start();
+        if let Some(follower) = follower {
+            follower.remove(own);
+        }
+        let (child, process) = started.map_err(|source| RecordError::Start {
             command: text.clone(),
             source,
         })?;
@@ -81,19 +95,28 @@ impl Launched {
         self.process.pid
     }
 
-    /// Waits until the command, or a process that it started, has an interpreter with markers, and stops that process.
+    /// Waits until the command, or a process that it started, has an interpreter with markers, and leaves that process stopped.
+    ///
+    /// With a follower, processes stop by themselves when they start a program, and the interpreter is one that they are about to
+    /// load. What is not found so, and everything without a follower, is looked for among the files that they have mapped.
     ///
     /// # Errors
     ///
     /// [`RecordError::CommandEnded`], [`RecordError::WithoutMarkers`], [`RecordError::NotPython`], [`RecordError::Interrupted`].
     pub(crate) fn catch_interpreter(
         &mut self,
+        follower: Option<&Follower>,
         stop: &StopFlag,
     ) -> Result<Interpreter, RecordError> {
         let begin = Instant::now();
         let mut finder = Finder::default();
         let mut without_markers = None;
         loop {
+            if let Some(follower) = follower
+                && let Some(interpreter) = self.at_exec(&mut finder, follower)
+            {
+                return Ok(interpreter);
+            }
             for pid in process::family(self.pid()) {
                 if !finder.has_news(pid) {
                     continue;
@@ -104,6 +127,12 @@ impl Launched {
                 // Reading the file takes longer than Python takes to start.
                 process.signal(Signal::STOP);
                 self.stopped = Some(process);
+                // It may have stopped by itself meanwhile.
+                if let Some(follower) = follower
+                    && let Some(interpreter) = self.at_exec(&mut finder, follower)
+                {
+                    return Ok(interpreter);
+                }
                 match finder.look(pid, Breadth::Names) {
                     Ok(Found::Interpreter(interpreter)) => {
                         self.let_it_settle(&interpreter);
@@ -116,12 +145,48 @@ impl Launched {
                 self.go_on();
             }
             self.check_whether_to_go_on(begin.elapsed(), without_markers.as_ref(), stop)?;
-            thread::sleep(if begin.elapsed() < FIRST_TICKS_FOR {
+            let tick = if begin.elapsed() < FIRST_TICKS_FOR {
                 FIRST_TICK
             } else {
                 TICK
-            });
+            };
+            thread::sleep(tick);
         }
+    }
+
+    /// Deals with processes that have started a program and stopped: the first that is about to load an interpreter with markers
+    /// stays stopped.
+    fn at_exec(&mut self, finder: &mut Finder, follower: &Follower) -> Option<Interpreter> {
+        let mut caught = None;
+        let mut later = Vec::new();
+        for news in follower.take() {
+            let News::Exec { pid, program, .. } = news else {
+                later.push(news);
+                continue;
+            };
+            if caught.is_some() {
+                later.push(news);
+                continue;
+            }
+            let process = Process::open(pid);
+            if let Some(interpreter) = finder.look_at_exec(pid) {
+                if let Some(other) = self.stopped.replace(process?)
+                    && other.pid != pid
+                {
+                    other.signal(Signal::CONT);
+                }
+                caught = Some(interpreter);
+            } else {
+                follower.know(program);
+                if let Some(process) = process {
+                    process.signal(Signal::CONT);
+                }
+            }
+        }
+        if caught.is_some() {
+            follower.put_back(later);
+        }
+        caught
     }
 
     /// Lets the process go on by small steps until a tracer can attach, and leaves it stopped.

@@ -10,11 +10,18 @@
 //! ```
 
 mod bpftrace;
+mod cgroup;
 mod clock;
+mod container;
 mod error;
+mod facts;
 mod interpreter;
+mod interval;
 mod launch;
+mod loader;
 mod maps;
+mod members;
+mod memory;
 mod native;
 mod observer;
 mod options;

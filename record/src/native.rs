@@ -3,6 +3,8 @@
 //! It attaches to `gil__drop`, which carries a whole cycle, and to `gil__drop__request`, which is rare. So a cycle costs one hit.
 
 mod calibrate;
+mod follow;
+mod group;
 mod kernel;
 mod layout;
 mod messages;
@@ -13,15 +15,23 @@ mod reader;
 mod session;
 mod site;
 mod summary;
+mod tables;
 mod totals;
+
+use std::process;
 
 use gil_probes::elf;
 
+pub(crate) use crate::native::follow::{Follower, News};
+
 use crate::error::RecordError;
-use crate::native::calibrate::Nop;
-use crate::native::object::{Program, Sizes, Work};
-use crate::native::open::Places;
-use crate::native::session::{Attached, Running};
+use crate::members::Members;
+use crate::native::follow::Following;
+use crate::native::group::Group;
+use crate::native::object::Work;
+use crate::native::session::Running;
+use crate::native::tables::Sizes;
+use crate::options::Mode;
 use crate::process::Process;
 use crate::stop::StopFlag;
 use crate::tracer::{Output, Plan, Session, Tracer};
@@ -63,23 +73,36 @@ impl Tracer for Native {
         kernel::check()
     }
 
-    fn attach(&self, plan: Plan, _stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
-        let pid = plan.interpreter.pid;
-        let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
-        let work = work(&plan.output);
-        let attach = || {
-            let image = elf::read(&plan.interpreter.reachable)?;
-            let mut program = Program::load(object::find_sites(&image)?, &work)?;
-            program.attach(&plan.interpreter.reachable, pid)?;
-            Ok(Attached {
-                program,
-                work,
-                nop: Nop::of(&image, "gil__drop"),
-                places: Places::find(&plan.interpreter.reachable, &image, pid),
-            })
+    fn follow(
+        &self,
+        members: &Members,
+        starts_command: bool,
+    ) -> Result<Option<Follower>, RecordError> {
+        let following = Following {
+            children: !matches!(members, Members::Alone),
+            stop_at_exec: starts_command,
+            tell_of_others: members.takes_in_others(),
         };
-        match attach() {
-            Ok(attached) => Ok(Box::new(Running::start(attached, plan)?)),
+        Follower::start(following)
+            .map(Some)
+            .map_err(|error| attach_error(process::id(), &error))
+    }
+
+    fn attach(&self, plan: Plan, _stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
+        let Some(first) = plan.interpreters.first() else {
+            return Err(RecordError::Interrupted);
+        };
+        let pid = first.pid;
+        let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
+        let follower = match plan.follower {
+            Some(follower) => follower,
+            None => self
+                .follow(&plan.members, false)?
+                .ok_or(RecordError::Interrupted)?,
+        };
+        let work = work(&plan.output, &plan.members);
+        match Group::attach(plan.interpreters, plan.members, follower, work) {
+            Ok(group) => Ok(Box::new(Running::start(group, plan.output)?)),
             Err(_) if process.has_ended() => Err(RecordError::EndedEarly { pid }),
             Err(error) => Err(attach_error(pid, &error)),
         }
@@ -93,11 +116,11 @@ fn attach_error(pid: u32, error: &NativeError) -> RecordError {
     }
 }
 
-fn work(output: &Output) -> Work {
-    match output {
-        Output::Events {
-            over: Some(over), ..
-        } => Work {
+fn work(output: &Output, members: &Members) -> Work {
+    let only_listed = !matches!(members, Members::All);
+    match output.mode() {
+        Mode::Slow(over) => Work {
+            only_listed,
             sizes: Sizes {
                 lanes: LANES,
                 buckets: BUCKETS,
@@ -108,7 +131,8 @@ fn work(output: &Output) -> Work {
             events_from_ns: Some(u64::try_from(over.as_nanos()).unwrap_or(u64::MAX - 1)),
             keep_totals: true,
         },
-        Output::Events { over: None, .. } => Work {
+        Mode::Events => Work {
+            only_listed,
             sizes: Sizes {
                 lanes: LANES,
                 buckets: UNUSED,
@@ -118,7 +142,8 @@ fn work(output: &Output) -> Work {
             events_from_ns: Some(0),
             keep_totals: false,
         },
-        Output::Summary => Work {
+        Mode::Summary => Work {
+            only_listed,
             sizes: Sizes {
                 lanes: LANES,
                 buckets: BUCKETS,

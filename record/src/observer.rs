@@ -12,8 +12,8 @@ pub trait Observer {
     fn falls_back(&mut self, _reason: &RecordError) {}
     /// The command was started as process `pid`.
     fn started(&mut self, _pid: u32) {}
-    /// The tracer is attached: from now on events are recorded.
-    fn attached(&mut self, _interpreter: &Interpreter) {}
+    /// The tracer is attached to these, at least one: from now on events are recorded.
+    fn attached(&mut self, _interpreters: &[Interpreter]) {}
     /// Now and then while it runs: for how long, how many events so far, how many of them lost.
     fn progress(&mut self, _elapsed: Duration, _events: u64, _lost: u64) {}
     /// The tracer ended before it was asked to, with these words.

@@ -9,10 +9,16 @@ use crate::stop::StopFlag;
 /// What to record.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A process that runs already.
+    /// A process that runs already, and those that it starts from now on.
     Process(u32),
-    /// A command, which is started: its program and arguments. The first Python with markers among it and the processes
-    /// that it starts is recorded.
+    /// The processes of a container: by its id, which may be shortened, or by its name.
+    Container(String),
+    /// The processes of a control group and of those below it: its folder, or its path in a hierarchy.
+    Cgroup(PathBuf),
+    /// All processes of this machine that run a Python with markers.
+    All,
+    /// A command, which is started: its program and arguments. It and the processes that it starts are recorded from the
+    /// first instruction of their interpreters on.
     Command(Vec<OsString>),
 }
 
@@ -50,6 +56,9 @@ pub struct Options {
     pub backend: Backend,
     /// What to write down.
     pub mode: Mode,
+    /// Record one process and nothing that it starts. Otherwise other processes that run the same interpreter's file hit its
+    /// markers as well, which costs them time, although they are not recorded. By the native tracer only.
+    pub alone: bool,
     /// For how long; without it until the process ends or `stop` is set.
     pub duration: Option<Duration>,
     /// The trace file; without it `gil-PID-TIME.trace` in the current folder.

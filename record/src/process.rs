@@ -53,6 +53,37 @@ pub(crate) fn command_line(pid: u32) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// All processes of this machine.
+pub(crate) fn all() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// A line of `/proc/PID/status`, without its name.
+fn status_line(pid: u32, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim_start_matches(':').trim().to_owned())
+}
+
+/// Who started a process; 0 when nobody did, or it is gone.
+pub(crate) fn parent(pid: u32) -> u32 {
+    status_line(pid, "PPid")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The number of a process in its own pid namespace: the last of those that it has.
+pub(crate) fn inner_pid(pid: u32) -> Option<u32> {
+    let numbers = status_line(pid, "NSpid")?;
+    numbers.split_ascii_whitespace().last()?.parse().ok()
+}
+
 /// The process `pid` and all that descend from it, parents before children.
 pub(crate) fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];

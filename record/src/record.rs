@@ -2,17 +2,18 @@
 
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::RecordError;
-use crate::interpreter::{self, Found, Interpreter};
+use crate::interpreter::{self, Breadth, Finder, Found, Interpreter};
 use crate::launch::Launched;
+use crate::members::Members;
+use crate::native::Follower;
 use crate::observer::Observer;
 use crate::options::{Mode, Options, Target};
 use crate::process::{self, Process};
 use crate::stop::StopReason;
-use crate::trace::{self, TraceFile};
+use crate::trace::{self, Header, TraceFile};
 use crate::tracer::{self, Finished, Output, Plan, Session, Tracer};
 
 /// How often to look whether there is a reason to stop.
@@ -27,7 +28,7 @@ pub struct Recording {
     pub finished: Finished,
     /// Why it stopped.
     pub reason: StopReason,
-    /// The interpreter that was recorded.
+    /// The first of the interpreters that were recorded.
     pub interpreter: Interpreter,
     /// How long it was attached.
     pub duration: Duration,
@@ -58,7 +59,7 @@ impl Cost {
     }
 }
 
-/// Records a process, or a command that is started for it, until there is a reason to stop.
+/// Records processes, or a command that is started for it, until there is a reason to stop.
 ///
 /// # Errors
 ///
@@ -69,32 +70,94 @@ pub fn record(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Recording, RecordError> {
+    // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
     match target {
-        // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
         Target::Process(pid) => {
             let process = Process::open(*pid).ok_or(RecordError::NoSuchProcess { pid: *pid })?;
-            let tracer = tracer::choose(options, observer)?;
-            let interpreter = find(*pid)?;
-            let (session, interpreter) = attach(tracer.as_ref(), interpreter, options)?;
-            observer.attached(&interpreter);
-            watch(session, interpreter, &process, options, observer)
+            let tracer = tracer::choose(options, needs_native(target, options), observer)?;
+            let members = if options.alone {
+                Members::Alone
+            } else {
+                Members::Family
+            };
+            let follower = tracer.follow(&members, false)?;
+            if let Some(follower) = &follower {
+                follower.add(*pid);
+            }
+            let interpreters = vec![find(*pid)?];
+            let session = attach(tracer.as_ref(), &interpreters, (members, follower), options)?;
+            observer.attached(&interpreters);
+            watch(session, &interpreters, Some(&process), options, observer)
+        }
+        Target::Container(_) | Target::Cgroup(_) | Target::All => {
+            let members = Members::of(target)?;
+            let tracer = tracer::choose(options, needs_native(target, options), observer)?;
+            let follower = tracer.follow(&members, false)?;
+            let interpreters = find_all(&members, target)?;
+            let session = attach(tracer.as_ref(), &interpreters, (members, follower), options)?;
+            observer.attached(&interpreters);
+            watch(session, &interpreters, None, options, observer)
         }
         Target::Command(command) => {
-            let tracer = tracer::choose(options, observer)?;
-            let mut launched = Launched::start(command)?;
+            let tracer = tracer::choose(options, needs_native(target, options), observer)?;
+            let members = Members::Family;
+            let follower = tracer.follow(&members, true)?;
+            let mut launched = Launched::start(command, follower.as_ref())?;
             observer.started(launched.pid());
-            let interpreter = launched.catch_interpreter(&options.stop)?;
-            let process = Process::open(interpreter.pid).ok_or(RecordError::EndedEarly {
-                pid: interpreter.pid,
-            })?;
-            let (session, interpreter) = attach(tracer.as_ref(), interpreter, options)?;
+            let interpreters = vec![launched.catch_interpreter(follower.as_ref(), &options.stop)?];
+            let pid = interpreters[0].pid;
+            let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
+            let follows = follower.is_some();
+            let session = attach(tracer.as_ref(), &interpreters, (members, follower), options)?;
             launched.go_on();
-            observer.attached(&interpreter);
-            let mut recording = watch(session, interpreter, &process, options, observer)?;
+            observer.attached(&interpreters);
+            // One that follows knows when the last of the processes has ended.
+            let until = (!follows).then_some(&process);
+            let mut recording = watch(session, &interpreters, until, options, observer)?;
             recording.command_status = launched.finish(recording.reason != StopReason::Exit);
             Ok(recording)
         }
     }
+}
+
+/// What of it only the native tracer can do.
+fn needs_native(target: &Target, options: &Options) -> Option<&'static str> {
+    match (target, options.mode) {
+        (Target::Container(_), _) => Some("--container"),
+        (Target::Cgroup(_), _) => Some("--cgroup"),
+        (Target::All, _) => Some("--all"),
+        (Target::Process(_), _) if options.alone => Some("--alone"),
+        (_, Mode::Slow(_)) => Some("--mode slow"),
+        _ => None,
+    }
+}
+
+/// The interpreters with markers in all processes that are meant.
+fn find_all(members: &Members, target: &Target) -> Result<Vec<Interpreter>, RecordError> {
+    let mut finder = Finder::default();
+    let mut interpreters = Vec::new();
+    let mut without = None;
+    let pids = members.now();
+    for &pid in &pids {
+        // In processes that are named one by one, every file is looked into; here that would take too long.
+        match finder.look(pid, Breadth::Names) {
+            Ok(Found::Interpreter(interpreter)) => interpreters.push(interpreter),
+            Ok(Found::WithoutMarkers(file)) => without = Some(file),
+            Ok(Found::NotPython) | Err(_) => {}
+        }
+    }
+    if interpreters.is_empty() {
+        return Err(RecordError::NoneWithMarkers {
+            target: match target {
+                Target::Container(name) => format!("container {name}"),
+                Target::Cgroup(path) => format!("control group {}", path.display()),
+                _ => "this machine".to_owned(),
+            },
+            processes: pids.len(),
+            without,
+        });
+    }
+    Ok(interpreters)
 }
 
 /// Finds the interpreter with GIL markers in a running process.
@@ -123,41 +186,76 @@ fn find(pid: u32) -> Result<Interpreter, RecordError> {
 
 fn attach(
     tracer: &dyn Tracer,
-    interpreter: Interpreter,
+    interpreters: &[Interpreter],
+    (members, follower): (Members, Option<Follower>),
     options: &Options,
-) -> Result<(Box<dyn Session>, Interpreter), RecordError> {
+) -> Result<Box<dyn Session>, RecordError> {
     let output = match options.mode {
         Mode::Summary => Output::Summary,
         Mode::Events | Mode::Slow(_) => {
+            let header = header(interpreters, &members, options.mode);
             let path = options
                 .output
                 .clone()
-                .unwrap_or_else(|| trace::default_path(interpreter.pid));
+                .unwrap_or_else(|| trace::default_path(&subject(&header)));
             let file = TraceFile::create(&path, options.force)?;
-            Output::Events {
-                file,
-                command: process::command_line(interpreter.pid),
-                over: match options.mode {
-                    Mode::Slow(over) => Some(over),
-                    _ => None,
-                },
-            }
+            Output::Events { file, header }
         }
     };
-    let session = tracer.attach(
+    tracer.attach(
         Plan {
-            interpreter: interpreter.clone(),
+            interpreters: interpreters.to_vec(),
+            members,
+            follower,
             output,
         },
         &options.stop,
-    )?;
-    Ok((session, interpreter))
+    )
+}
+
+/// What the trace says about all that is recorded.
+fn header(interpreters: &[Interpreter], members: &Members, mode: Mode) -> Header {
+    // One version, unless there are several.
+    let mut versions: Vec<_> = interpreters
+        .iter()
+        .map(|interpreter| interpreter.version.clone())
+        .collect();
+    versions.dedup();
+    let pid = match (members, interpreters) {
+        (Members::Alone | Members::Family, [interpreter]) => interpreter.pid,
+        _ => 0,
+    };
+    Header {
+        pid,
+        python: match versions.as_slice() {
+            [version] => version.clone(),
+            _ => None,
+        },
+        command: (pid != 0).then(|| process::command_line(pid)).flatten(),
+        target: members.text(),
+        over: match mode {
+            Mode::Slow(over) => Some(over),
+            Mode::Events | Mode::Summary => None,
+        },
+    }
+}
+
+/// The word in the name of a trace that tells what it is of.
+fn subject(header: &Header) -> String {
+    match header.target.as_deref() {
+        None => header.pid.to_string(),
+        Some(target) => match target.strip_prefix("container:") {
+            // As engines shorten it.
+            Some(id) => id.chars().take(12).collect(),
+            None => target.split(':').next().unwrap_or(target).to_owned(),
+        },
+    }
 }
 
 fn watch(
     mut session: Box<dyn Session>,
-    interpreter: Interpreter,
-    process: &Process,
+    interpreters: &[Interpreter],
+    process: Option<&Process>,
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Recording, RecordError> {
@@ -172,11 +270,11 @@ fn watch(
             break StopReason::Duration;
         }
         // In this order: bpftrace ends when the process does.
-        if process.has_ended() {
+        if has_ended(process, session.as_mut()) {
             break StopReason::Exit;
         }
         if session.has_ended() {
-            break if process.has_ended() {
+            break if has_ended(process, session.as_mut()) {
                 StopReason::Exit
             } else {
                 StopReason::Tracer
@@ -190,7 +288,7 @@ fn watch(
         let left = options
             .duration
             .map_or(TICK, |duration| duration.saturating_sub(elapsed));
-        thread::sleep(left.min(TICK));
+        session.wait(left.min(TICK));
     };
     let duration = begin.elapsed();
     observer.stopping(reason);
@@ -206,11 +304,19 @@ fn watch(
     Ok(Recording {
         finished,
         reason,
-        interpreter,
+        interpreter: interpreters[0].clone(),
         duration,
         events,
         lost,
         cost: counts.cost(),
         command_status: None,
     })
+}
+
+/// Whether the process, or else all of them, are gone.
+fn has_ended(process: Option<&Process>, session: &mut dyn Session) -> bool {
+    match process {
+        Some(process) => process.has_ended(),
+        None => session.processes() == Some(0),
+    }
 }

@@ -12,12 +12,10 @@ use tempfile::TempDir;
 
 use crate::clock;
 use crate::error::RecordError;
-use crate::interpreter::Interpreter;
 use crate::process::Process;
 use crate::scripted::child::Child;
 use crate::scripted::output::{EventLines, Lines, SummaryLines};
 use crate::stop::{StopFlag, StopReason};
-use crate::trace::Header;
 use crate::tracer::{Counts, Finished, Output, Session};
 use crate::window::Window;
 
@@ -44,7 +42,6 @@ impl Start {
     /// Runs it and returns once it is attached. Gives up when `stop` is set.
     pub(crate) fn attach(
         self,
-        interpreter: &Interpreter,
         output: Output,
         process: &Process,
         stop: &StopFlag,
@@ -53,20 +50,12 @@ impl Start {
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
         let lines: Box<dyn Lines> = match output {
-            Output::Events { file, command, .. } => {
-                let header = Header {
-                    pid: interpreter.pid,
-                    python: interpreter.version.clone(),
-                    command,
-                    over: None,
-                };
-                Box::new(EventLines::new(
-                    file,
-                    header,
-                    Arc::clone(&counts),
-                    Arc::clone(&window),
-                ))
-            }
+            Output::Events { file, header } => Box::new(EventLines::new(
+                file,
+                header,
+                Arc::clone(&counts),
+                Arc::clone(&window),
+            )),
             Output::Summary => Box::new(SummaryLines::default()),
         };
         let mut child = Child::spawn(tool, self.command, lines)

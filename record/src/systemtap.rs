@@ -56,7 +56,10 @@ impl Tracer for Systemtap {
     }
 
     fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError> {
-        let pid = plan.interpreter.pid;
+        let Some(interpreter) = plan.interpreters.first() else {
+            return Err(RecordError::Interrupted);
+        };
+        let pid = interpreter.pid;
         let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
         let folder = tempfile::Builder::new()
             .prefix("gilbuild-")
@@ -69,7 +72,7 @@ impl Tracer for Systemtap {
             Mode::Events | Mode::Slow(_) => "gil-events.stp",
         };
         let scripts = folder.path().join(Tool::Systemtap.folder());
-        let (mut compile, file) = compiler(&scripts, self.cache.as_deref(), &plan.interpreter)?;
+        let (mut compile, file) = compiler(&scripts, self.cache.as_deref(), interpreter)?;
         compile.arg("-p4").arg(scripts.join(script)).arg(file);
         let module = module(compile, folder.path(), &process, stop)?;
 
@@ -82,7 +85,7 @@ impl Tracer for Systemtap {
             command,
             folder,
         };
-        start.attach(&plan.interpreter, plan.output, &process, stop)
+        start.attach(plan.output, &process, stop)
     }
 }
 

@@ -18,9 +18,12 @@ const BATCH: usize = 64 * 1024;
 /// What the header of a trace says, besides the time it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
+    /// The process; 0 when there may be several.
     pub(crate) pid: u32,
     pub(crate) python: Option<String>,
     pub(crate) command: Option<String>,
+    /// What several processes have in common: `container:ID`, `cgroup:PATH`, `all`.
+    pub(crate) target: Option<String>,
     /// Only cycles that last so long are events.
     pub(crate) over: Option<Duration>,
 }
@@ -36,9 +39,10 @@ impl Header {
             None => write!(line, " mode=events"),
             Some(over) => write!(line, " mode=slow over_ns={}", over.as_nanos()),
         };
-        if let Some(command) = &self.command {
-            line.push_str(" command=");
-            line.push_str(&escape(command));
+        for (key, value) in [("target", &self.target), ("command", &self.command)] {
+            if let Some(value) = value {
+                let _ = write!(line, " {key}={}", escape(value));
+            }
         }
         line.push('\n');
         line
@@ -46,7 +50,7 @@ impl Header {
 }
 
 /// A value holds no space and no line end: both, and `%`, are written as `%` and two hexadecimal digits.
-fn escape(value: &str) -> String {
+pub(crate) fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for character in value.chars() {
         match character {
@@ -138,10 +142,13 @@ impl Drop for TraceFile {
     }
 }
 
-/// The name of a trace when the user gave none: in the current folder, by process and time.
-pub(crate) fn default_path(pid: u32) -> PathBuf {
+/// The name of a trace when the user gave none: in the current folder, by what is recorded and time.
+pub(crate) fn default_path(subject: &str) -> PathBuf {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-    PathBuf::from(format!("gil-{pid}-{}.trace", now.replace(['-', ':'], "")))
+    PathBuf::from(format!(
+        "gil-{subject}-{}.trace",
+        now.replace(['-', ':'], "")
+    ))
 }
 
 #[cfg(test)]
@@ -153,6 +160,7 @@ mod tests {
         let header = Header {
             pid: 7,
             python: None,
+            target: None,
             command: Some("python -c a\nb 100%".to_owned()),
             over: None,
         };

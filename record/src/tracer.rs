@@ -3,47 +3,58 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crate::bpftrace::Bpftrace;
 use crate::error::RecordError;
 use crate::interpreter::Interpreter;
-use crate::native::Native;
+use crate::members::Members;
+use crate::native::{Follower, Native};
 use crate::observer::Observer;
 use crate::options::{Backend, Mode, Options};
 use crate::record::Cost;
 use crate::stop::{StopFlag, StopReason};
 use crate::systemtap::Systemtap;
-use crate::trace::TraceFile;
+use crate::trace::{Header, TraceFile};
 
 /// A way to get at the markers.
 pub(crate) trait Tracer {
     /// Whether it can work on this machine, for this user.
     fn check(&self) -> Result<(), RecordError>;
 
-    /// Attaches to an interpreter and returns once every marker is live. Gives up when `stop` is set.
+    /// Begins to follow processes, for a tracer that can: none is recorded yet.
+    fn follow(
+        &self,
+        _members: &Members,
+        _starts_command: bool,
+    ) -> Result<Option<Follower>, RecordError> {
+        Ok(None)
+    }
+
+    /// Attaches to interpreters and returns once every marker is live. Gives up when `stop` is set.
     fn attach(&self, plan: Plan, stop: &StopFlag) -> Result<Box<dyn Session>, RecordError>;
 }
 
-/// The tracer that was asked for, if it can work here. Where the choice is ours: the native one, else bpftrace.
+/// The tracer that was asked for, if it can work here. Where the choice is ours: the native one, else bpftrace. `needs_native`
+/// is what only the native one can do.
 ///
 /// # Errors
 ///
 /// Why it cannot; of two, why the better one cannot.
 pub(crate) fn choose(
     options: &Options,
+    needs_native: Option<&'static str>,
     observer: &mut dyn Observer,
 ) -> Result<Box<dyn Tracer>, RecordError> {
-    let needs_native = matches!(options.mode, Mode::Slow(_));
-    let tracers: Vec<Box<dyn Tracer>> = match options.backend {
-        Backend::Bpftrace | Backend::Systemtap if needs_native => {
-            return Err(RecordError::NeedsNative);
+    let tracers: Vec<Box<dyn Tracer>> = match (options.backend, needs_native) {
+        (Backend::Bpftrace | Backend::Systemtap, Some(what)) => {
+            return Err(RecordError::NeedsNative { what });
         }
-        Backend::Auto if needs_native => vec![Box::new(Native)],
-        Backend::Auto => vec![Box::new(Native), Box::new(Bpftrace)],
-        Backend::Native => vec![Box::new(Native)],
-        Backend::Bpftrace => vec![Box::new(Bpftrace)],
-        Backend::Systemtap => vec![Box::new(Systemtap {
+        (Backend::Auto, Some(_)) | (Backend::Native, _) => vec![Box::new(Native)],
+        (Backend::Auto, None) => vec![Box::new(Native), Box::new(Bpftrace)],
+        (Backend::Bpftrace, None) => vec![Box::new(Bpftrace)],
+        (Backend::Systemtap, None) => vec![Box::new(Systemtap {
             cache: options.cache.clone(),
         })],
     };
@@ -66,31 +77,30 @@ pub(crate) fn choose(
 }
 
 /// What a tracer is to do.
-#[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) interpreter: Interpreter,
+    /// The interpreters to begin with, at least one.
+    pub(crate) interpreters: Vec<Interpreter>,
+    /// Which other processes are recorded, where the tracer can follow them.
+    pub(crate) members: Members,
+    /// What follows them; from [`Tracer::follow`].
+    pub(crate) follower: Option<Follower>,
     pub(crate) output: Output,
 }
 
 /// Where what it sees goes.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Events {
-        file: TraceFile,
-        command: Option<String>,
-        /// Only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
-        over: Option<Duration>,
-    },
+    Events { file: TraceFile, header: Header },
     Summary,
 }
 
 impl Output {
     pub(crate) fn mode(&self) -> Mode {
         match self {
-            Self::Events { over: None, .. } => Mode::Events,
-            Self::Events {
-                over: Some(over), ..
-            } => Mode::Slow(*over),
+            Self::Events { header, .. } => match header.over {
+                None => Mode::Events,
+                Some(over) => Mode::Slow(over),
+            },
             Self::Summary => Mode::Summary,
         }
     }
@@ -100,6 +110,16 @@ impl Output {
 pub(crate) trait Session {
     /// How much it has seen.
     fn counts(&self) -> &Arc<Counts>;
+
+    /// Waits for so long, and meanwhile does what there is to do.
+    fn wait(&mut self, timeout: Duration) {
+        thread::sleep(timeout);
+    }
+
+    /// How many processes are recorded, for a tracer that follows them.
+    fn processes(&mut self) -> Option<usize> {
+        None
+    }
 
     /// Whether it has ended by itself, or can write no more.
     fn has_ended(&mut self) -> bool;

@@ -7,7 +7,7 @@ use crate::interval::State;
 pub struct Event {
     /// When, in nanoseconds on the trace's clock.
     pub time_ns: u64,
-    /// The thread it is about, as the host numbers it; 0 where the event is about no thread.
+    /// The thread it is about, or for [`Kind::Process`] and [`Kind::Gil`] the process, as the host numbers it; 0 where the event is about no thread.
     pub tid: u32,
     /// What happened.
     pub kind: Kind,
@@ -52,6 +52,18 @@ pub enum Kind {
     Spread(Box<LaneSpread>),
     /// The thread exists under this name from now on.
     Thread(Box<ThreadInfo>),
+    /// The process with the number [`Event::tid`] is as these `key=value` pairs say.
+    Process {
+        /// The pairs, as written.
+        facts: Box<str>,
+    },
+    /// A GIL of the process with the number [`Event::tid`] is as these `key=value` pairs say.
+    Gil {
+        /// The GIL's address.
+        gil: u64,
+        /// The pairs, as written.
+        facts: Box<str>,
+    },
     /// So many events were lost up to here.
     Lost {
         /// How many.

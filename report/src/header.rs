@@ -23,6 +23,8 @@ pub struct Header {
     pub host: Option<String>,
     /// The command line of the process, where known.
     pub command: Option<String>,
+    /// What several processes have in common, where known: `container:ID`, `cgroup:PATH` or `all`.
+    pub target: Option<String>,
     /// Only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
     pub over_ns: Option<u64>,
 }
@@ -78,6 +80,7 @@ impl Header {
                 "python" => header.python = known(),
                 "start" => header.start = known(),
                 "host" => header.host = known(),
+                "target" => header.target = known(),
                 "command" => header.command = known(),
                 _ => {}
             }
@@ -104,7 +107,7 @@ fn number<N: std::str::FromStr>(key: &'static str, value: &str) -> Result<N, Hea
 }
 
 /// Turns `%XX` back into bytes; a `%` that begins no such pair stays.
-fn unescape(value: &str) -> String {
+pub(crate) fn unescape(value: &str) -> String {
     let bytes = value.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;

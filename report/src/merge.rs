@@ -37,6 +37,19 @@ impl Session {
 
     fn merge(&mut self, other: Self) {
         self.python = self.python.take().max(other.python);
+        self.target = self.target.take().max(other.target);
+        for process in other.processes {
+            let place = self
+                .processes
+                .binary_search_by_key(&process.pid, |known| known.pid);
+            match place {
+                Ok(place) => {
+                    let known = &mut self.processes[place];
+                    *known = std::mem::take(known).max(process);
+                }
+                Err(place) => self.processes.insert(place, process),
+            }
+        }
         self.command = self.command.take().max(other.command);
         self.ended = match self.end_ns.cmp(&other.end_ns) {
             std::cmp::Ordering::Less => other.ended,
@@ -113,6 +126,7 @@ impl Gil {
             threads.extend(thread);
         }
         self.threads = threads;
+        self.switch_interval_ns = self.switch_interval_ns.max(other.switch_interval_ns);
         self.switches = self.switches.saturating_add(other.switches);
         self.series.merge(&other.series);
 

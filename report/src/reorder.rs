@@ -75,7 +75,14 @@ impl Reorder {
 }
 
 fn is_about_time(kind: &Kind) -> bool {
-    !matches!(kind, Kind::Thread(_) | Kind::Lost { .. } | Kind::End { .. })
+    !matches!(
+        kind,
+        Kind::Thread(_)
+            | Kind::Process { .. }
+            | Kind::Gil { .. }
+            | Kind::Lost { .. }
+            | Kind::End { .. }
+    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::gil::{Figures, GilState, Span};
 use crate::header::Header;
 use crate::interval::{Interval, IntervalSink, State};
 use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
+use crate::process::{self, Process};
 use crate::registry::{Introduced, Registry, ThreadIndex};
 use crate::summary::{Losses, Session};
 
@@ -19,6 +20,9 @@ const LANES_LIMIT: usize = 1 << 20;
 
 /// GILs told apart.
 const GILS_LIMIT: usize = 4096;
+
+/// Processes of which more is known than their number.
+const PROCESSES_LIMIT: usize = 65_536;
 
 /// Holds remembered over all GILs, to split waits.
 const HISTORY_LIMIT: usize = 1 << 20;
@@ -54,6 +58,9 @@ pub(crate) struct SessionState {
     /// Lines of figures over all GILs.
     figures: usize,
     remembered: usize,
+    processes: FxHashMap<u32, Process>,
+    /// By process and GIL address.
+    switch_intervals_ns: FxHashMap<(u32, u64), u64>,
     sees_acquisitions: bool,
     sees_totals: bool,
 }
@@ -73,6 +80,8 @@ impl SessionState {
             by_address: FxHashMap::default(),
             figures: 0,
             remembered: 0,
+            processes: FxHashMap::default(),
+            switch_intervals_ns: FxHashMap::default(),
             sees_acquisitions: false,
             sees_totals: false,
             header,
@@ -139,6 +148,20 @@ impl SessionState {
             Kind::Thread(info) => {
                 if self.registry.introduce(time_ns, tid, *info) == Introduced::Reused {
                     self.forget(tid);
+                }
+            }
+            Kind::Process { facts } => {
+                self.events -= 1;
+                if self.processes.len() < PROCESSES_LIMIT || self.processes.contains_key(&tid) {
+                    self.processes.insert(tid, Process::parse(tid, &facts));
+                }
+            }
+            Kind::Gil { gil, facts } => {
+                self.events -= 1;
+                if let Some(interval_ns) = process::switch_interval_ns(&facts)
+                    && self.switch_intervals_ns.len() < GILS_LIMIT
+                {
+                    self.switch_intervals_ns.insert((tid, gil), interval_ns);
                 }
             }
             Kind::Lost { count, cause } => {
@@ -454,6 +477,7 @@ impl SessionState {
         let mut session = Session {
             host: self.header.host,
             pid: self.header.pid,
+            target: self.header.target,
             python: self.header.python,
             command: self.header.command,
             start: self.header.start,
@@ -463,10 +487,15 @@ impl SessionState {
             events_over_ns: self.header.over_ns,
             events: self.events,
             losses: self.losses,
+            processes: self.processes.into_values().collect(),
             gils: Vec::new(),
         };
+        session.processes.sort_unstable();
         for gil in self.gils {
-            session.gils.push(gil.into_summary(&registry));
+            let key = (gil.pid, gil.address);
+            let mut gil = gil.into_summary(&registry);
+            gil.switch_interval_ns = self.switch_intervals_ns.get(&key).copied();
+            session.gils.push(gil);
         }
         session.gils.sort_by_key(|gil| (gil.pid, gil.address));
         session

@@ -54,6 +54,7 @@ impl GilState {
         Gil {
             pid: self.pid,
             address: self.address,
+            switch_interval_ns: None,
             switches: self.switches,
             threads,
             series: self.series,

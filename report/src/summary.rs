@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
+use crate::process::Process;
 use crate::series::Series;
 
 /// The version of the saved form; it changes when a field changes its meaning.
@@ -22,6 +23,9 @@ pub struct Session {
     pub host: Option<String>,
     /// The process traced; 0 when there are several.
     pub pid: u32,
+    /// What several processes have in common: `container:ID`, `cgroup:PATH` or `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// The Python version.
     pub python: Option<String>,
     /// The command line.
@@ -42,6 +46,9 @@ pub struct Session {
     pub events: u64,
     /// What is missing or did not fit.
     pub losses: Losses,
+    /// What is known of each process, ordered by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
     /// One entry for each GIL, ordered by process and address.
     pub gils: Vec<Gil>,
 }
@@ -101,6 +108,9 @@ pub struct Gil {
     /// The GIL's address, in hexadecimal.
     #[serde(with = "hexadecimal")]
     pub address: u64,
+    /// `sys.getswitchinterval()` in nanoseconds, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch_interval_ns: Option<u64>,
     /// Holds by another thread than the one before.
     pub switches: u64,
     /// Those who used it, ordered by tid and ident. Other fields name them by their place here.
@@ -186,6 +196,17 @@ impl Session {
     #[must_use]
     pub fn wall_ns(&self) -> u64 {
         self.end_ns - self.start_ns
+    }
+}
+
+impl Session {
+    /// What is known of a process.
+    #[must_use]
+    pub fn process(&self, pid: u32) -> Option<&Process> {
+        let place = self
+            .processes
+            .binary_search_by_key(&pid, |process| process.pid);
+        place.ok().map(|place| &self.processes[place])
     }
 }
 

@@ -412,6 +412,17 @@ fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
             };
             (tid, Kind::Thread(Box::new(info)))
         }
+        b"process" => {
+            let pid = fields.id()?;
+            let facts = fields.rest().into_boxed_str();
+            (pid, Kind::Process { facts })
+        }
+        b"gil" => {
+            let pid = fields.id()?;
+            let gil = fields.hexadecimal()?;
+            let facts = fields.rest().into_boxed_str();
+            (pid, Kind::Gil { gil, facts })
+        }
         b"lost" => {
             let count = fields.decimal()?;
             let cause = fields.rest().into_boxed_str();

@@ -137,6 +137,8 @@ fn count(events: &[Event]) -> Result<Fired, FireError> {
                 gil
             }
             Kind::Thread(_)
+            | Kind::Process { .. }
+            | Kind::Gil { .. }
             | Kind::Total(_)
             | Kind::Spread(_)
             | Kind::Lost { .. }

@@ -17,24 +17,35 @@ use crate::folders;
 use crate::host::{self, Facts};
 use crate::terminal;
 
-/// Record what the threads of a process do with the GIL
+/// Record what the threads of processes do with the GIL
 ///
-/// Writes a trace for `gilbuild report` and prints its path. Stops when the time is up, at Ctrl-C, or when the process ends;
-/// the process itself goes on undisturbed. A command that was started for it is ended with the recording.
+/// Writes a trace for `gilbuild report` and prints its path. Stops when the time is up, at Ctrl-C, or when the processes have ended;
+/// they themselves go on undisturbed. A command that was started for it is ended with the recording.
+/// What a recorded process starts is recorded, too.
 /// Needs root, or the capabilities to load eBPF programs and to trace; bpftrace only where the kernel is older than 5.12.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] -- <CMD>..."
+    override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] --container <ID|NAME>\n       \
+                      gilbuild record [OPTIONS] --cgroup <PATH>\n       gilbuild record [OPTIONS] --all\n       \
+                      gilbuild record [OPTIONS] -- <CMD>..."
 )]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all", "command"]))]
 pub struct Arguments {
-    /// The process to record
-    #[arg(
-        long,
-        value_name = "PID",
-        required_unless_present = "command",
-        conflicts_with = "command"
-    )]
+    /// The process to record, with those that it starts from now on
+    #[arg(long, value_name = "PID")]
     pid: Option<u32>,
+    /// Record the process alone, not what it starts: others that run the same interpreter then hit no marker
+    #[arg(long, requires = "pid")]
+    alone: bool,
+    /// Record the processes of a container of podman, Docker, containerd or CRI-O, by its id or name
+    #[arg(long, value_name = "ID|NAME")]
+    container: Option<String>,
+    /// Record the processes of a control group: its folder below /sys/fs/cgroup
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Record every process of this machine that runs a Python with markers
+    #[arg(long)]
+    all: bool,
     /// Stop after this long: 30s, 2m, 500ms
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
@@ -47,7 +58,7 @@ pub struct Arguments {
     /// With `--mode slow`: a cycle is an event when its hold or its wait lasts so long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5ms")]
     over: Duration,
-    /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.trace]
+    /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.trace, or the container's id instead]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Overwrite the output file if it exists
@@ -91,10 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, stop.shared())?;
     }
-    let target = match arguments.pid {
-        Some(pid) => Target::Process(pid),
-        None => Target::Command(arguments.command.clone()),
-    };
+    let target = target(arguments);
     if arguments.backend == Backend::Systemtap {
         // What is asked for is looked at before the machine is.
         if let Target::Process(pid) = target {
@@ -118,6 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             ModeName::Summary => Mode::Summary,
             ModeName::Slow => Mode::Slow(arguments.over),
         },
+        alone: arguments.alone,
         duration: arguments.duration,
         output: arguments.output.clone(),
         force: arguments.force,
@@ -131,6 +140,21 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         gil_record::record(&target, &options, &mut told).map_err(|error| failure(&error))?;
     tell(&recording);
     deliver(&recording.finished, arguments)
+}
+
+/// What is to be recorded; clap has seen to it that it is one thing.
+fn target(arguments: &Arguments) -> Target {
+    if let Some(pid) = arguments.pid {
+        Target::Process(pid)
+    } else if let Some(container) = &arguments.container {
+        Target::Container(container.clone())
+    } else if let Some(cgroup) = &arguments.cgroup {
+        Target::Cgroup(cgroup.clone())
+    } else if arguments.all {
+        Target::All
+    } else {
+        Target::Command(arguments.command.clone())
+    }
 }
 
 /// Says on stderr how the recording went.
@@ -231,23 +255,12 @@ impl Observer for Told {
         terminal::step("Started", &format!("the command as process {pid}"));
     }
 
-    fn attached(&mut self, interpreter: &Interpreter) {
-        let python = interpreter
-            .version
-            .as_deref()
-            .unwrap_or("of unknown version");
+    fn attached(&mut self, interpreters: &[Interpreter]) {
         let until = match self.duration {
             Some(duration) => format!("for {}", humantime::format_duration(duration)),
             None => "until it ends; stop with Ctrl-C".to_owned(),
         };
-        terminal::step(
-            "Recording",
-            &format!(
-                "process {}, Python {python} ({}), {until}",
-                interpreter.pid,
-                interpreter.file.display()
-            ),
-        );
+        terminal::step("Recording", &format!("{}, {until}", subject(interpreters)));
     }
 
     fn tracer_ended(&mut self, words: &str) {
@@ -262,5 +275,35 @@ impl Observer for Told {
             StopReason::Tracer => "the tracer has ended",
         };
         terminal::step("Stopping", why);
+    }
+}
+
+/// One process with its interpreter, or how many there are.
+fn subject(interpreters: &[Interpreter]) -> String {
+    match interpreters {
+        [interpreter] => {
+            let python = interpreter
+                .version
+                .as_deref()
+                .unwrap_or("of unknown version");
+            format!(
+                "process {}, Python {python} ({})",
+                interpreter.pid,
+                interpreter.file.display()
+            )
+        }
+        several => {
+            let mut versions: Vec<&str> = several
+                .iter()
+                .filter_map(|interpreter| interpreter.version.as_deref())
+                .collect();
+            versions.sort_unstable();
+            versions.dedup();
+            format!(
+                "{} processes, Python {}",
+                several.len(),
+                versions.join(", ")
+            )
+        }
     }
 }

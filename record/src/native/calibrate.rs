@@ -8,9 +8,10 @@ use gil_probes::elf::Image;
 
 use crate::maps;
 use crate::native::NativeError;
-use crate::native::object::{Program, Sizes, Work};
+use crate::native::object::{Marked, Program, Scope, Work};
 use crate::native::place::{Place, PlaceKind};
 use crate::native::site::Site;
+use crate::native::tables::{self, Sizes, Tables};
 
 /// Hits that are timed together …
 const HITS: u32 = 500;
@@ -80,8 +81,19 @@ fn attach(function: extern "C" fn(), work: &Work) -> Result<Option<Program>, Nat
         ring: work.sizes.ring.min(1 << 20),
         forget: work.sizes.forget,
     };
-    let mut program = Program::load(vec![vec![site]], &Work { sizes, ..*work })?;
-    program.attach(Path::new("/proc/self/exe"), pid)?;
+    let processes = tables::hash("processes", 4, 4, 1)?;
+    let tables = Tables::create(sizes, &processes)?;
+    let work = Work {
+        sizes,
+        only_listed: false,
+        ..*work
+    };
+    let file = Marked {
+        number: 0,
+        interval_at: None,
+    };
+    let mut program = Program::load(vec![vec![site]], &work, &tables, file)?;
+    program.attach(Path::new("/proc/self/exe"), Scope::Process(pid))?;
     Ok(Some(program))
 }
 

@@ -35,6 +35,12 @@ struct settings {
     __u64 wake_at_bytes;
     /* Whether threads' totals and histograms are kept. */
     __u64 keep_totals;
+    /* Whether only the processes in `processes` count: a file may be mapped into others as well. */
+    __u64 only_listed;
+    /* Where in a GIL's state its switch interval is; all ones: not known. */
+    __u64 interval_at;
+    /* The number of the file whose markers these are. Two files may turn out to be one: seen through two overlays. */
+    __u64 file;
 };
 
 const volatile struct settings settings;
@@ -56,12 +62,14 @@ struct totals {
 /* What one thread did with one GIL. Only that thread writes to it. */
 struct lane {
     char name[16];
+    __u64 file;             /* through which it was seen first; only what is seen through it counts */
     __u64 ident;
     __u64 native_id;
     __u64 number;
     __u64 hits;
     __u64 forced;
     __u64 requests;
+    __u64 interval_us;      /* the GIL's switch interval when the thread was first seen; 0: not known */
     struct totals hold;
     struct totals wait;
 };
@@ -84,6 +92,8 @@ struct thread_event {
     __u32 pid;
     __u32 native_id;
     __u64 ident;
+    __u64 gil;
+    __u64 interval_us;
     char name[16];
 };
 
@@ -94,11 +104,29 @@ struct counters {
     /* Hits of threads for which there is no lane. */
     __u64 hits;
     __u64 next_lane;
-} counters;
+};
+
+/* The tables are made by the recorder and shared by all copies of the program, one for each file that has markers. Their real sizes
+ * are those that it gives them. */
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct counters);
+} counters SEC(".maps");
+
+/* Processes that are recorded, as the host numbers them. Which those are, follow.bpf.c keeps up to date. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u32);
+} processes SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 1);                 /* set before loading */
+    __uint(max_entries, 1);
     __type(key, struct lane_key);
     __type(value, struct lane);
 } lanes SEC(".maps");
@@ -163,10 +191,20 @@ argument(void *context, int marker, int number)
 
 /* ---- Events ---- */
 
+static __always_inline struct counters *
+the_counters(void)
+{
+    __u32 first = 0;
+    return bpf_map_lookup_elem(&counters, &first);
+}
+
 static __always_inline void
 count_lost(int cause)
 {
-    __sync_fetch_and_add(&counters.lost[cause], 1);
+    struct counters *counters = the_counters();
+    if (counters) {
+        __sync_fetch_and_add(&counters->lost[cause], 1);
+    }
 }
 
 static __always_inline __u64
@@ -205,6 +243,8 @@ introduce(const struct lane_key *key, const struct lane *lane)
     event->pid = (__u32)(key->thread >> 32);
     event->native_id = (__u32)lane->native_id;
     event->ident = lane->ident;
+    event->gil = key->gil;
+    event->interval_us = lane->interval_us;
     __builtin_memcpy(event->name, lane->name, sizeof(event->name));
     bpf_ringbuf_submit(event, wake());
     return 1;
@@ -219,28 +259,49 @@ is_same_name(const char *one, const char *other)
     return a[0] == b[0] && a[1] == b[1];
 }
 
-/* The calling thread's lane, made or brought up to date. */
+/* Whether the calling thread's process is recorded. Asked only when a thread is seen for the first time. */
+static __always_inline int
+is_recorded(const struct lane_key *key)
+{
+    __u32 process = (__u32)(key->thread >> 32);
+    return !settings.only_listed || bpf_map_lookup_elem(&processes, &process) != 0;
+}
+
+/* A new lane; none when there is no room. */
 static __always_inline struct lane *
-find_lane(const struct lane_key *key, __u64 ident, __u64 native_id)
+make_lane(const struct lane_key *key)
+{
+    struct counters *counters = the_counters();
+    struct lane fresh = {};
+    struct lane *lane;
+    if (!counters) {
+        return 0;
+    }
+    fresh.file = settings.file;
+    if (settings.interval_at != ~0ULL) {
+        /* 0 if it fails. */
+        bpf_probe_read_user(&fresh.interval_us, sizeof(fresh.interval_us), (void *)(key->gil + settings.interval_at));
+    }
+    fresh.number = __sync_fetch_and_add(&counters->next_lane, 1);
+    bpf_map_update_elem(&lanes, key, &fresh, BPF_NOEXIST);
+    lane = bpf_map_lookup_elem(&lanes, key);
+    if (!lane) {
+        if (settings.keep_totals) {
+            count_lost(LOST_LANES_FULL);
+        }
+        __sync_fetch_and_add(&counters->hits, 1);
+    }
+    return lane;
+}
+
+/* Keeps up to date who a thread is. */
+static __always_inline void
+identify_lane(const struct lane_key *key, struct lane *lane, __u64 ident, __u64 native_id)
 {
     char name[16] __attribute__((aligned(8))) = {};
-    struct lane *lane = bpf_map_lookup_elem(&lanes, key);
     bpf_get_current_comm(name, sizeof(name));
-    if (lane && is_same_name(lane->name, name) && (ident == 0 || lane->ident == ident)) {
-        return lane;
-    }
-    if (!lane) {
-        struct lane fresh = {};
-        fresh.number = __sync_fetch_and_add(&counters.next_lane, 1);
-        bpf_map_update_elem(&lanes, key, &fresh, BPF_NOEXIST);
-        lane = bpf_map_lookup_elem(&lanes, key);
-        if (!lane) {
-            if (settings.keep_totals) {
-                count_lost(LOST_LANES_FULL);
-            }
-            __sync_fetch_and_add(&counters.hits, 1);
-            return 0;
-        }
+    if (is_same_name(lane->name, name) && (ident == 0 || lane->ident == ident)) {
+        return;
     }
     if (ident != 0) {
         lane->ident = ident;
@@ -251,7 +312,6 @@ find_lane(const struct lane_key *key, __u64 ident, __u64 native_id)
         /* Once more at the next event. */
         lane->name[0] = '\0';
     }
-    return lane;
 }
 
 /* ---- Totals ---- */
@@ -309,13 +369,22 @@ SEC("uprobe.multi")
 int gil_drop(void *context)
 {
     struct lane_key key;
+    struct lane *lane;
     __u64 hold_ns = argument(context, MARKER_DROP, HOLD_NS);
     __u64 wait_ns = argument(context, MARKER_DROP, WAIT_NS);
     __u64 forced = argument(context, MARKER_DROP, FORCED);
     identify(&key, argument(context, MARKER_DROP, GIL));
-    struct lane *lane =
-        find_lane(&key, argument(context, MARKER_DROP, IDENT), argument(context, MARKER_DROP, TID));
+    lane = bpf_map_lookup_elem(&lanes, &key);
+    if (!lane) {
+        if (!is_recorded(&key)) {
+            return 0;
+        }
+        lane = make_lane(&key);
+    } else if (lane->file != settings.file) {
+        return 0;
+    }
     if (lane) {
+        identify_lane(&key, lane, argument(context, MARKER_DROP, IDENT), argument(context, MARKER_DROP, TID));
         lane->hits++;
         if (settings.keep_totals && hold_ns != 0) {
             lane->forced += forced != 0;
@@ -335,10 +404,19 @@ SEC("uprobe.multi")
 int gil_request(void *context)
 {
     struct lane_key key;
+    struct lane *lane;
     identify(&key, argument(context, MARKER_REQUEST, GIL));
-    struct lane *lane =
-        find_lane(&key, argument(context, MARKER_REQUEST, IDENT), argument(context, MARKER_REQUEST, TID));
+    lane = bpf_map_lookup_elem(&lanes, &key);
+    if (!lane) {
+        if (!is_recorded(&key)) {
+            return 0;
+        }
+        lane = make_lane(&key);
+    } else if (lane->file != settings.file) {
+        return 0;
+    }
     if (lane) {
+        identify_lane(&key, lane, argument(context, MARKER_REQUEST, IDENT), argument(context, MARKER_REQUEST, TID));
         lane->requests++;
     }
     if (settings.events_from_ns != ~0ULL) {

@@ -4,6 +4,12 @@ use crate::native::place::Place;
 
 /// Arguments in the table of each marker.
 const ARGUMENTS: usize = 6;
+/// `sizeof(struct lane_key)`.
+pub(super) const LANE_KEY_BYTES: u32 = 24;
+/// `sizeof(struct lane)`.
+pub(super) const LANE_BYTES: u32 = 128;
+/// `sizeof(struct counters)`.
+pub(super) const COUNTERS_BYTES: u32 = 40;
 
 /// `struct settings`, without the places.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +17,9 @@ pub(super) struct Settings {
     pub(super) events_from_ns: u64,
     pub(super) wake_at_bytes: u64,
     pub(super) keep_totals: bool,
+    pub(super) only_listed: bool,
+    pub(super) interval_at: Option<u64>,
+    pub(super) file: u64,
 }
 
 impl Settings {
@@ -40,6 +49,9 @@ impl Settings {
         bytes.extend(self.events_from_ns.to_ne_bytes());
         bytes.extend(self.wake_at_bytes.to_ne_bytes());
         bytes.extend(u64::from(self.keep_totals).to_ne_bytes());
+        bytes.extend(u64::from(self.only_listed).to_ne_bytes());
+        bytes.extend(self.interval_at.unwrap_or(u64::MAX).to_ne_bytes());
+        bytes.extend(self.file.to_ne_bytes());
         bytes
     }
 }
@@ -66,13 +78,6 @@ impl Counters {
             buckets_full: words.u64(),
             hits: words.u64(),
         }
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.ring_full += other.ring_full;
-        self.lanes_full += other.lanes_full;
-        self.buckets_full += other.buckets_full;
-        self.hits += other.hits;
     }
 }
 
@@ -109,12 +114,16 @@ pub(super) struct Totals {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lane {
     pub(super) name: String,
+    /// The file whose markers count for it.
+    pub(super) file: u64,
     pub(super) ident: u64,
     pub(super) native_id: u64,
     pub(super) number: u64,
     pub(super) hits: u64,
     pub(super) forced: u64,
     pub(super) requests: u64,
+    /// The switch interval of the GIL; 0 = not known.
+    pub(super) interval_us: u64,
     pub(super) hold: Totals,
     pub(super) wait: Totals,
 }
@@ -124,12 +133,14 @@ impl Lane {
         let mut words = Words(bytes);
         let mut lane = Self {
             name: words.name(),
+            file: words.u64(),
             ident: words.u64(),
             native_id: words.u64(),
             number: words.u64(),
             hits: words.u64(),
             forced: words.u64(),
             requests: words.u64(),
+            interval_us: words.u64(),
             ..Self::default()
         };
         for totals in [&mut lane.hold, &mut lane.wait] {
@@ -158,6 +169,8 @@ pub(super) enum Event {
         pid: u32,
         native_id: u32,
         ident: u64,
+        gil: u64,
+        interval_us: u64,
         name: String,
     },
 }
@@ -185,6 +198,8 @@ impl Event {
                     pid,
                     native_id,
                     ident: words.u64(),
+                    gil: words.u64(),
+                    interval_us: words.u64(),
                     name: words.name(),
                 }
             }

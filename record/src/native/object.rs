@@ -1,16 +1,17 @@
 //! The eBPF program in the kernel: opened, set up for one interpreter's markers, loaded, attached.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use gil_probes::elf::Image;
 use libbpf_rs::{
-    Link, MapCore as _, MapFlags, MapHandle, MapType, Object, ObjectBuilder, OpenObject,
-    ProgramAttachType, UprobeMultiOpts, UprobeOpts,
+    Link, Object, ObjectBuilder, OpenObject, ProgramAttachType, UprobeMultiOpts, UprobeOpts,
 };
 
-use crate::native::layout::{Counters, Settings};
+use crate::native::layout::Settings;
 use crate::native::place::Place;
 use crate::native::site::{self, Site};
+use crate::native::tables::{Sizes, Tables};
 use crate::native::{NativeError, kernel, messages};
 
 /// As clang compiled it.
@@ -23,19 +24,6 @@ const FUNCTIONS: [(&str, &str); 2] = [
     ("gil_request", "gil__drop__request"),
 ];
 
-/// How large the program's tables are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    /// Threads, times the GILs that they use.
-    pub(super) lanes: u32,
-    /// Buckets of histograms in use, of all threads together.
-    pub(super) buckets: u32,
-    /// Bytes for events that were not read yet: a power of two.
-    pub(super) ring: u32,
-    /// Whether a lane may be forgotten for a new one: true where totals do not depend on it.
-    pub(super) forget: bool,
-}
-
 /// What the program is to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
@@ -43,15 +31,32 @@ pub(super) struct Work {
     /// Cycles that last so long become events; `None`: no events.
     pub(super) events_from_ns: Option<u64>,
     pub(super) keep_totals: bool,
+    /// Only the processes that are listed count.
+    pub(super) only_listed: bool,
 }
 
-/// The program, loaded. Attached as long as its links are there.
+/// Whose markers are attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those of every process that has the file mapped, now or later: none of its hits can be missed.
+    Everyone,
+    /// Those of one process.
+    Process(u32),
+}
+
+/// A file with markers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marked {
+    /// Its number among those that are attached to.
+    pub(super) number: u64,
+    /// Where in a GIL's state its switch interval is, if that is known.
+    pub(super) interval_at: Option<u64>,
+}
+
+/// The program for the markers of one file, loaded. Attached as long as its links are there.
 pub(super) struct Program {
     objects: Vec<Object>,
     links: Vec<Link>,
-    ring: MapHandle,
-    pub(super) lanes: MapHandle,
-    pub(super) buckets: MapHandle,
     sites: Vec<Vec<Site>>,
 }
 
@@ -65,17 +70,21 @@ pub(super) fn find_sites(image: &Image) -> Result<Vec<Vec<Site>>, NativeError> {
 
 impl Program {
     /// Loads the program for these places of the markers, in the order of [`find_sites`].
-    pub(super) fn load(sites: Vec<Vec<Site>>, work: &Work) -> Result<Self, NativeError> {
-        // The arguments' places are constants of the program: a second place of a marker needs a second program.
+    pub(super) fn load(
+        sites: Vec<Vec<Site>>,
+        work: &Work,
+        tables: &Tables,
+        file: Marked,
+    ) -> Result<Self, NativeError> {
+        // The arguments' places are constants of the program: a second place of a marker needs a second copy of it.
         let copies = sites.iter().map(Vec::len).max().unwrap_or(0);
         let mut objects: Vec<Object> = Vec::with_capacity(copies);
-        let mut maps: Option<(MapHandle, MapHandle, MapHandle)> = None;
         for copy in 0..copies {
             let object = messages::explain(|| {
-                let mut object = open(work, maps.as_ref())?;
+                let mut object = open(tables)?;
                 let places = (0..FUNCTIONS.len())
                     .map(|marker| Some(&sites.get(marker)?.get(copy)?.places[..]));
-                settings(&mut object, work, places)?;
+                settings(&mut object, work, file, places)?;
                 for mut program in object.progs_mut() {
                     let wanted = FUNCTIONS.iter().zip(&sites).any(|((function, _), sites)| {
                         program.name() == *function && copy < sites.len()
@@ -88,29 +97,21 @@ impl Program {
                 }
                 object.load()
             })?;
-            if maps.is_none() {
-                maps = Some((
-                    handle(&object, "ring")?,
-                    handle(&object, "lanes")?,
-                    handle(&object, "buckets")?,
-                ));
-            }
             objects.push(object);
         }
-        let (ring, lanes, buckets) = maps.ok_or(NativeError::NoMarker { name: "gil__drop" })?;
         Ok(Self {
             objects,
             links: Vec::new(),
-            ring,
-            lanes,
-            buckets,
             sites,
         })
     }
 
-    /// Attaches to every marker in `file`, for process `pid` alone.
-    pub(super) fn attach(&mut self, file: &Path, pid: u32) -> Result<(), NativeError> {
-        let pid = i32::try_from(pid).unwrap_or(-1);
+    /// Attaches to every marker in `file`.
+    pub(super) fn attach(&mut self, file: &Path, scope: Scope) -> Result<(), NativeError> {
+        let pid = match scope {
+            Scope::Everyone => -1,
+            Scope::Process(pid) => i32::try_from(pid).unwrap_or(-1),
+        };
         for ((function, _), sites) in FUNCTIONS.iter().zip(&self.sites) {
             for (object, site) in self.objects.iter().zip(sites) {
                 let link = messages::explain(|| attach(object, function, file, site, pid))?;
@@ -124,55 +125,14 @@ impl Program {
     pub(super) fn detach(&mut self) {
         self.links.clear();
     }
-
-    /// Where events are taken from.
-    pub(super) fn ring(&self) -> Result<MapHandle, NativeError> {
-        duplicate(&self.ring)
-    }
-
-    /// What the program counted besides the lanes.
-    pub(super) fn counters(&self) -> Result<CounterMaps, NativeError> {
-        let maps = self.objects.iter().map(|object| handle(object, ".bss"));
-        maps.collect::<Result<_, _>>().map(CounterMaps)
-    }
 }
 
-/// What the program counts besides the lanes, once for each copy of it.
-pub(super) struct CounterMaps(Vec<MapHandle>);
-
-impl CounterMaps {
-    /// The sum over the copies.
-    pub(super) fn read(&self) -> Counters {
-        let mut sum = Counters::default();
-        for map in &self.0 {
-            if let Ok(Some(bytes)) = map.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY) {
-                sum.add(&Counters::read(&bytes));
-            }
-        }
-        sum
-    }
-}
-
-fn open(
-    work: &Work,
-    maps: Option<&(MapHandle, MapHandle, MapHandle)>,
-) -> libbpf_rs::Result<OpenObject> {
-    use std::os::fd::AsFd as _;
+fn open(tables: &Tables) -> libbpf_rs::Result<OpenObject> {
     let mut object = ObjectBuilder::default().name("gil")?.open_memory(PROGRAM)?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
-        let (size, shared) = match name.as_str() {
-            "ring" => (work.sizes.ring, maps.map(|maps| &maps.0)),
-            "lanes" => (work.sizes.lanes, maps.map(|maps| &maps.1)),
-            "buckets" => (work.sizes.buckets, maps.map(|maps| &maps.2)),
-            _ => continue,
-        };
-        if name == "lanes" && work.sizes.forget {
-            map.set_type(MapType::LruHash)?;
-        }
-        map.set_max_entries(size)?;
-        if let Some(shared) = shared {
-            map.reuse_fd(shared.as_fd())?;
+        if let Some(table) = tables.named(&name) {
+            map.reuse_fd(table.as_fd())?;
         }
     }
     Ok(object)
@@ -181,12 +141,16 @@ fn open(
 fn settings<'a>(
     object: &mut OpenObject,
     work: &Work,
+    file: Marked,
     places: impl Iterator<Item = Option<&'a [Place]>>,
 ) -> libbpf_rs::Result<()> {
     let settings = Settings {
         events_from_ns: work.events_from_ns.unwrap_or(u64::MAX),
         wake_at_bytes: u64::from(work.sizes.ring) / 8,
         keep_totals: work.keep_totals,
+        only_listed: work.only_listed,
+        interval_at: file.interval_at,
+        file: file.number,
     };
     let bytes = settings.bytes(places);
     for mut map in object.maps_mut() {
@@ -230,20 +194,6 @@ fn attach(
         };
         program.attach_uprobe_with_opts(pid, file, offset, options)
     }
-}
-
-fn handle(object: &Object, name: &str) -> Result<MapHandle, NativeError> {
-    messages::explain(|| {
-        let map = object
-            .maps()
-            .find(|map| ends_with(map.name(), name))
-            .ok_or_else(|| std::io::Error::other(format!("the program has no map {name}")))?;
-        MapHandle::try_from(&map)
-    })
-}
-
-fn duplicate(map: &MapHandle) -> Result<MapHandle, NativeError> {
-    messages::explain(|| MapHandle::try_from(map))
 }
 
 fn ends_with(name: &std::ffi::OsStr, end: &str) -> bool {

@@ -5,7 +5,6 @@
 //! counts only if the thread's own id stands beside it.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use gil_probes::elf::Image;
@@ -13,12 +12,11 @@ use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache, RelocationFlags, elf};
 
 use crate::maps;
+use crate::memory::Memory;
 use crate::native::layout::{Lane, LaneKey};
 
 /// The thread-local of `probes/include/gil_markers.h`.
 const CYCLE: &str = "gil_markers_cycle";
-/// Of it, the words that are read: `acquired_ns`, `wanted_ns`, `wait_ns`, `tid`.
-const WORDS: usize = 4;
 /// More thread-locals of a file than this are not tried.
 const MOST_CANDIDATES: usize = 64;
 
@@ -39,16 +37,51 @@ pub(super) struct OpenCycle {
     pub(super) open: Open,
 }
 
-/// Where threads keep their cycle, as distances from their thread pointer: the right one is among them.
+/// Where a file's threads keep their cycle: what its file says of that.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Slots {
+    /// At this distance from their thread pointer.
+    Fixed(i64),
+    /// At the distances that are noted at these places, counted from the file's first byte in memory: the right one is among them.
+    Noted(Vec<u64>),
+    /// Nobody knows.
+    #[default]
+    Unknown,
+}
+
+impl Slots {
+    /// Reads what `file` says.
+    pub(super) fn find(file: &Path, image: &Image) -> Self {
+        slots(file, image).unwrap_or_default()
+    }
+
+    /// Where the threads of process `pid` keep it, which has mapped that file.
+    pub(super) fn in_process(&self, pid: u32, file: &Path) -> Places {
+        let noted = |slots: &Vec<u64>| {
+            let base = maps::load_address(pid, file)?;
+            let memory = Memory::open(pid)?;
+            let read = |slot: &u64| memory.word(base.checked_add(*slot)?);
+            Some(
+                slots
+                    .iter()
+                    .filter_map(read)
+                    .map(u64::cast_signed)
+                    .collect(),
+            )
+        };
+        Places(match self {
+            Self::Fixed(offset) => vec![*offset],
+            Self::Noted(slots) => noted(slots).unwrap_or_default(),
+            Self::Unknown => Vec::new(),
+        })
+    }
+}
+
+/// Where the threads of one process keep their cycle, as distances from their thread pointer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places(Vec<i64>);
 
 impl Places {
-    /// Finds out where the threads of process `pid` keep their cycle; nowhere, if that cannot be found out.
-    pub(super) fn find(file: &Path, image: &Image, pid: u32) -> Self {
-        Self(candidates(file, image, pid).unwrap_or_default())
-    }
-
     /// What the threads of `lanes` are in the middle of at `end_ns`, a moment ago.
     pub(super) fn read(&self, pid: u32, lanes: &[(LaneKey, Lane)], end_ns: u64) -> Vec<OpenCycle> {
         let Some(memory) = Memory::open(pid) else {
@@ -69,6 +102,7 @@ impl Places {
                 continue;
             }
             let words = self.0.iter().find_map(|offset| {
+                // acquired_ns, wanted_ns, wait_ns, tid.
                 let words = memory.words(lane.ident.wrapping_add_signed(*offset))?;
                 (words[3] == lane.native_id).then_some(words)
             });
@@ -104,7 +138,7 @@ pub(super) fn open_at(end_ns: u64, acquired_ns: u64, wanted_ns: u64, wait_ns: u6
     (since_ns < end_ns).then_some(Open::Wait { since_ns })
 }
 
-fn candidates(file: &Path, image: &Image, pid: u32) -> Option<Vec<i64>> {
+fn slots(file: &Path, image: &Image) -> Option<Slots> {
     if image.architecture != object::Architecture::X86_64 {
         // Elsewhere the thread pointer is not threading.get_ident().
         return None;
@@ -137,50 +171,16 @@ fn candidates(file: &Path, image: &Image, pid: u32) -> Option<Vec<i64>> {
         let size = header
             .p_memsz(endian)
             .checked_next_multiple_of(header.p_align(endian).max(1))?;
-        return Some(vec![
-            i64::try_from(symbol?).ok()?.checked_sub_unsigned(size)?,
-        ]);
+        let offset = i64::try_from(symbol?).ok()?.checked_sub_unsigned(size)?;
+        return Some(Slots::Fixed(offset));
     }
-    let base = maps::load_address(pid, file)?;
     let first = image
         .segments
         .iter()
         .find(|segment| segment.offset == 0)?
         .address;
-    let memory = Memory::open(pid)?;
-    let read = |slot: u64| memory.word(base.checked_add(slot)?.checked_sub(first)?);
-    Some(
-        slots
-            .into_iter()
-            .filter_map(read)
-            .map(u64::cast_signed)
-            .collect(),
-    )
-}
-
-/// The memory of a process.
-struct Memory(File);
-
-impl Memory {
-    fn open(pid: u32) -> Option<Self> {
-        File::open(format!("/proc/{pid}/mem")).ok().map(Self)
-    }
-
-    fn word(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.0.read_exact_at(&mut bytes, address).ok()?;
-        Some(u64::from_ne_bytes(bytes))
-    }
-
-    fn words(&self, address: u64) -> Option<[u64; WORDS]> {
-        let mut bytes = [0; WORDS * 8];
-        self.0.read_exact_at(&mut bytes, address).ok()?;
-        let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-            *word = u64::from_ne_bytes(*bytes);
-        }
-        Some(words)
-    }
+    let from_first = slots.iter().map(|slot| slot.checked_sub(first));
+    from_first.collect::<Option<_>>().map(Slots::Noted)
 }
 
 #[cfg(test)]

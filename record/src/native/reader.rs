@@ -1,19 +1,21 @@
 //! Takes events out of the ring buffer, in a thread of its own, and writes them into the trace.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 
+use crate::interval;
 use crate::native::layout::Event;
-use crate::native::object::CounterMaps;
 use crate::native::open::{self, Open, OpenCycle};
+use crate::native::tables::CounterTable;
 use crate::native::totals::Everything;
 use crate::stop::StopReason;
 use crate::trace::TraceFile;
@@ -22,12 +24,15 @@ use crate::window::Window;
 
 /// Events wait no longer than this; when there are many, the program wakes us earlier.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// Of more GILs than this the trace does not tell what they are set to.
+const MOST_GILS: usize = 65_536;
 /// What the trace says when the program found the buffer full.
 const RING_FULL: &str = "the ring buffer was full";
 
 /// A thread that reads events.
 pub(super) struct Reader {
     stop: Arc<AtomicBool>,
+    notes: Sender<String>,
     thread: JoinHandle<io::Result<Lines>>,
 }
 
@@ -35,15 +40,18 @@ impl Reader {
     /// Starts to read. `file` has its header already.
     pub(super) fn start(
         ring: MapHandle,
-        counters: CounterMaps,
+        counters: CounterTable,
         file: TraceFile,
         window: Arc<Window>,
         counts: Arc<Counts>,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (notes, received) = mpsc::channel();
         let lines = Lines {
             file,
+            notes: received,
+            gils: HashMap::new(),
             window,
             counts,
             latest_ns: 0,
@@ -52,7 +60,17 @@ impl Reader {
             settled: HashSet::new(),
         };
         let thread = thread::spawn(move || read(&ring, &counters, lines, &stopped));
-        Self { stop, thread }
+        Self {
+            stop,
+            notes,
+            thread,
+        }
+    }
+
+    /// Puts a line into the trace that is no event.
+    pub(super) fn note(&self, line: String) {
+        // A reader that has ended says so itself.
+        let _ = self.notes.send(line);
     }
 
     /// Whether it can write no more.
@@ -88,7 +106,7 @@ impl Reader {
 
 fn read(
     ring: &MapHandle,
-    counters: &CounterMaps,
+    counters: &CounterTable,
     lines: Lines,
     stop: &AtomicBool,
 ) -> io::Result<Lines> {
@@ -122,6 +140,9 @@ fn read(
 /// Turns events into lines of the trace.
 struct Lines {
     file: TraceFile,
+    notes: Receiver<String>,
+    /// What the trace says of the switch intervals of processes' GILs.
+    gils: HashMap<(u32, u64), u64>,
     window: Arc<Window>,
     counts: Arc<Counts>,
     latest_ns: u64,
@@ -149,13 +170,16 @@ impl Lines {
             pid,
             native_id,
             ident,
+            gil,
+            interval_us,
             name,
         } = event
         {
             // Who a thread is also holds for its events after the beginning.
             let time_ns = time_ns.max(self.window.start_ns());
             let line = format!("{time_ns} thread {tid} {pid} {native_id} {ident} {name}\n");
-            return self.file.line(line.as_bytes());
+            self.file.line(line.as_bytes())?;
+            return self.gil(time_ns, (*pid, *gil), *interval_us);
         }
         self.counts.hits.fetch_add(1, Ordering::Relaxed);
         if self.window.covers(time_ns) {
@@ -165,6 +189,19 @@ impl Lines {
         } else {
             self.straddling(time_ns, tid, event)
         }
+    }
+
+    /// What a GIL is set to, when that is new.
+    fn gil(&mut self, time_ns: u64, gil: (u32, u64), interval_us: u64) -> io::Result<()> {
+        let is_new = self.gils.len() < MOST_GILS || self.gils.contains_key(&gil);
+        if !is_new || self.gils.insert(gil, interval_us) == Some(interval_us) {
+            return Ok(());
+        }
+        let interval = interval::nanoseconds(interval_us)
+            .map_or_else(|| "-".to_owned(), |interval| interval.to_string());
+        let (pid, gil) = gil;
+        let line = format!("{time_ns} gil {pid} {gil:x} switch_interval_ns={interval}\n");
+        self.file.line(line.as_bytes())
     }
 
     /// A cycle that was going on when the trace ended, and was finished while the markers were being detached: its beginning
@@ -261,6 +298,9 @@ impl Lines {
 
     /// Nothing more is waiting: write what was collected.
     fn idle(&mut self) -> io::Result<()> {
+        for note in self.notes.try_iter() {
+            self.file.line(note.as_bytes())?;
+        }
         match self.failure.take() {
             Some(error) => Err(error),
             None => self.file.flush(),

@@ -1,34 +1,28 @@
 //! The native tracer, attached: from the moment when every marker is live until the output is complete.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock;
 use crate::error::RecordError;
-use crate::native::calibrate::{self, Nop};
-use crate::native::object::{Program, Work};
-use crate::native::open::{OpenCycle, Places};
+use crate::native::calibrate;
+use crate::native::group::Group;
+use crate::native::open::OpenCycle;
 use crate::native::reader::Reader;
 use crate::native::totals::{self, Everything};
 use crate::native::{attach_error, summary};
 use crate::stop::StopReason;
-use crate::trace::Header;
-use crate::tracer::{Counts, Finished, Output, Plan, Session};
+use crate::tracer::{Counts, Finished, Output, Session};
 use crate::window::Window;
 
-/// The program, attached to an interpreter.
-pub(super) struct Attached {
-    pub(super) program: Program,
-    pub(super) work: Work,
-    pub(super) nop: Nop,
-    pub(super) places: Places,
-}
+/// What the trace says of processes of which nothing is known.
+const NOT_FOLLOWED: &str = "a process could not be followed: what it did is missing";
 
 /// The program, attached, and what becomes of what it sees.
 pub(super) struct Running {
-    pid: u32,
-    attached: Attached,
+    group: Group,
     counts: Arc<Counts>,
     window: Arc<Window>,
     /// Reads events, if there are any.
@@ -37,30 +31,19 @@ pub(super) struct Running {
 
 impl Running {
     /// Begins, now that everything is attached.
-    pub(super) fn start(attached: Attached, plan: Plan) -> Result<Self, RecordError> {
-        let pid = plan.interpreter.pid;
+    pub(super) fn start(group: Group, output: Output) -> Result<Self, RecordError> {
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
         let start_ns = clock::monotonic_ns();
         window.begin(start_ns);
-        let reader = match plan.output {
+        let reader = match output {
             Output::Summary => None,
-            Output::Events {
-                mut file,
-                command,
-                over,
-            } => {
-                let header = Header {
-                    pid,
-                    python: plan.interpreter.version,
-                    command,
-                    over,
-                };
-                let program = &attached.program;
-                let maps = program
-                    .ring()
-                    .and_then(|ring| Ok((ring, program.counters()?)));
-                let (ring, counters) = maps.map_err(|error| attach_error(pid, &error))?;
+            Output::Events { mut file, header } => {
+                let tables = &group.tables;
+                let maps = tables
+                    .events()
+                    .and_then(|ring| Ok((ring, tables.counters()?)));
+                let (ring, counters) = maps.map_err(|error| attach_error(header.pid, &error))?;
                 let line = header.line(&clock::wall_clock(Duration::ZERO), start_ns);
                 file.line(line.as_bytes())
                     .and_then(|()| file.flush())
@@ -75,26 +58,35 @@ impl Running {
                 Some(reader)
             }
         };
-        Ok(Self {
-            pid,
-            attached,
+        let mut running = Self {
+            group,
             counts,
             window,
             reader,
-        })
+        };
+        running.pass_notes();
+        Ok(running)
     }
-}
 
-impl Running {
+    /// What is known of processes goes into the trace.
+    fn pass_notes(&mut self) {
+        let notes = self.group.take_notes();
+        if let Some(reader) = &self.reader {
+            for note in notes {
+                reader.note(note);
+            }
+        }
+    }
+
     /// The holds and waits that are going on now.
     fn open(&self, now_ns: u64) -> Vec<OpenCycle> {
-        totals::lanes(&self.attached.program)
-            .map(|lanes| self.attached.places.read(self.pid, &lanes, now_ns))
+        totals::lanes(&self.group.tables)
+            .map(|lanes| self.group.open(&lanes, now_ns))
             .unwrap_or_default()
     }
 
     fn totals(&self) -> Result<Everything, RecordError> {
-        totals::read(&self.attached.program).map_err(|error| RecordError::Totals {
+        totals::read(&self.group.tables).map_err(|error| RecordError::Totals {
             message: error.to_string(),
         })
     }
@@ -103,7 +95,11 @@ impl Running {
         let totals = self.totals()?;
         self.counts.hits.store(totals.hits(), Ordering::Relaxed);
         let start_ns = self.window.start_ns();
-        let text = summary::render(&totals, open, start_ns, end_ns);
+        let mut text = summary::render(&totals, open, start_ns, end_ns);
+        let not_followed = self.group.not_followed();
+        if not_followed > 0 {
+            let _ = writeln!(text, "LOST: {not_followed} times {NOT_FOLLOWED}.");
+        }
         Ok(Finished::Summary(text))
     }
 }
@@ -111,6 +107,19 @@ impl Running {
 impl Session for Running {
     fn counts(&self) -> &Arc<Counts> {
         &self.counts
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        self.group.wait(timeout);
+        self.pass_notes();
+    }
+
+    fn processes(&mut self) -> Option<usize> {
+        Some(if self.group.has_ended() {
+            0
+        } else {
+            self.group.count().max(1)
+        })
     }
 
     fn has_ended(&mut self) -> bool {
@@ -121,9 +130,19 @@ impl Session for Running {
         let end_ns = clock::monotonic_ns();
         self.window.end(end_ns);
         let open = self.open(end_ns);
-        self.attached.program.detach();
+        self.group.detach();
+        // Processes that were added last are in the trace, too.
+        self.group.catch_up();
+        self.pass_notes();
+        let not_followed = self.group.not_followed();
+        if not_followed > 0 {
+            self.counts.lost.fetch_add(not_followed, Ordering::Relaxed);
+            if let Some(reader) = &self.reader {
+                reader.note(format!("{end_ns} lost {not_followed} {NOT_FOLLOWED}\n"));
+            }
+        }
         let finished = match self.reader.take() {
-            Some(reader) if self.attached.work.keep_totals => {
+            Some(reader) if self.group.work.keep_totals => {
                 let totals = self.totals()?;
                 reader
                     .finish(reason, &open, Some(&totals))
@@ -137,7 +156,8 @@ impl Session for Running {
             None => self.summary(&open, end_ns)?,
         };
         if self.counts.hits.load(Ordering::Relaxed) > 0
-            && let Some(hit_ns) = calibrate::hit_ns(self.attached.nop, &self.attached.work)
+            && let Some(nop) = self.group.nop()
+            && let Some(hit_ns) = calibrate::hit_ns(nop, &self.group.work)
         {
             self.counts.hit_ns.store(hit_ns, Ordering::Relaxed);
         }

@@ -6,7 +6,7 @@ use libbpf_rs::{MapCore as _, MapFlags};
 
 use crate::native::NativeError;
 use crate::native::layout::{Counters, Lane, LaneKey};
-use crate::native::object::Program;
+use crate::native::tables::Tables;
 
 /// Entries asked of the kernel at a time.
 const BATCH: u32 = 4096;
@@ -118,11 +118,11 @@ fn last_of(bucket: u32) -> u64 {
     first + ((1 << shift) - 1)
 }
 
-/// Reads everything; the program is to be detached, so that nothing moves meanwhile.
-pub(super) fn read(program: &Program) -> Result<Everything, NativeError> {
-    let mut histograms = histograms(program)?;
+/// Reads everything; everything is to be detached, so that nothing moves meanwhile.
+pub(super) fn read(tables: &Tables) -> Result<Everything, NativeError> {
+    let mut histograms = histograms(tables)?;
     let mut rows = Vec::new();
-    for (key, lane) in lanes(program)? {
+    for (key, lane) in lanes(tables)? {
         let mut histogram = |which| {
             let mut buckets = histograms.remove(&(lane.number, which)).unwrap_or_default();
             buckets.sort_unstable();
@@ -137,13 +137,13 @@ pub(super) fn read(program: &Program) -> Result<Everything, NativeError> {
     }
     Ok(Everything {
         rows,
-        counters: program.counters()?.read(),
+        counters: tables.counters()?.read(),
     })
 }
 
 /// What the program knows of each thread and GIL.
-pub(super) fn lanes(program: &Program) -> Result<Vec<(LaneKey, Lane)>, NativeError> {
-    let entries = entries(&program.lanes)?.into_iter();
+pub(super) fn lanes(tables: &Tables) -> Result<Vec<(LaneKey, Lane)>, NativeError> {
+    let entries = entries(&tables.lanes)?.into_iter();
     Ok(entries
         .map(|(key, value)| (LaneKey::read(&key), Lane::read(&value)))
         .collect())
@@ -152,9 +152,9 @@ pub(super) fn lanes(program: &Program) -> Result<Vec<(LaneKey, Lane)>, NativeErr
 /// Buckets by lane and by whether they count holds (0) or waits (1).
 type Histograms = HashMap<(u64, u64), Vec<(u32, u64)>>;
 
-fn histograms(program: &Program) -> Result<Histograms, NativeError> {
+fn histograms(tables: &Tables) -> Result<Histograms, NativeError> {
     let mut histograms = Histograms::new();
-    for (key, value) in entries(&program.buckets)? {
+    for (key, value) in entries(&tables.buckets)? {
         let (Ok(key), Ok(count)) = (key.try_into(), value.try_into()) else {
             continue;
         };

@@ -219,6 +219,7 @@ mod tests {
             pid: 7,
             python: Some("3.13.5".to_owned()),
             command: None,
+            target: None,
             over: None,
         };
         let mut sink = EventLines::new(

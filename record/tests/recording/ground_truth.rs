@@ -51,7 +51,7 @@ fn recorded(
 struct TellAttached(std::sync::mpsc::Sender<()>);
 
 impl gil_record::Observer for TellAttached {
-    fn attached(&mut self, _interpreter: &gil_record::Interpreter) {
+    fn attached(&mut self, _interpreters: &[gil_record::Interpreter]) {
         let _ = self.0.send(());
     }
 }

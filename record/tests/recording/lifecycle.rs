@@ -22,7 +22,7 @@ fn monotonic_ns() -> u64 {
 struct WhenAttached<F>(Option<F>);
 
 impl<F: FnOnce()> Observer for WhenAttached<F> {
-    fn attached(&mut self, _interpreter: &Interpreter) {
+    fn attached(&mut self, _interpreters: &[Interpreter]) {
         if let Some(run) = self.0.take() {
             run();
         }
@@ -142,7 +142,7 @@ fn a_signal_ends_a_recording_in_order() {
         let events = trace
             .events
             .iter()
-            .filter(|event| !matches!(event.kind, Kind::Thread(_) | Kind::End { .. }));
+            .filter(|event| !is_about_somebody(&event.kind));
         assert_eq!(recording.events, events.count() as u64);
     }
 }
@@ -297,4 +297,12 @@ fn a_hold_that_goes_on_at_the_end_is_in_the_trace() {
         }
     }
     assert!(acquired > 0, "no recording ended within a hold");
+}
+
+/// Whether it says who somebody is rather than what happened.
+fn is_about_somebody(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Thread(_) | Kind::Process { .. } | Kind::Gil { .. } | Kind::End { .. }
+    )
 }

@@ -3,10 +3,12 @@
 //! Needs root and bpftrace. A test that cannot run says `NOT RUN: <test>: <reason>` on stderr and passes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crowds;
 mod fire;
 mod ground_truth;
 mod lifecycle;
 mod machine;
 mod python;
 mod refusals;
+mod several;
 mod trace;

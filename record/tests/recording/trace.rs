@@ -8,6 +8,8 @@ use gil_report::{Event, Kind, State, TextReader};
 /// What a trace says one thread did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
+    pub(crate) pid: u32,
+    pub(crate) native_id: u32,
     pub(crate) names: Vec<String>,
     pub(crate) ident: u64,
     pub(crate) gils: Vec<u64>,
@@ -55,7 +57,9 @@ impl Trace {
 
     pub(crate) fn by_thread(&self) -> BTreeMap<u32, Sums> {
         let mut threads: BTreeMap<u32, Sums> = BTreeMap::new();
-        for event in &self.events {
+        let of_threads =
+            |event: &&Event| !matches!(event.kind, Kind::Process { .. } | Kind::Gil { .. });
+        for event in self.events.iter().filter(of_threads) {
             let sums = threads.entry(event.tid).or_default();
             match &event.kind {
                 Kind::Claim { gil } => {
@@ -96,9 +100,11 @@ impl Trace {
                 Kind::Thread(thread) => {
                     sums.names.push(thread.name.clone());
                     sums.ident = thread.ident;
+                    sums.pid = thread.pid;
+                    sums.native_id = thread.native_id;
                 }
                 Kind::Lost { count, .. } => panic!("{count} events were lost"),
-                Kind::End { .. } => {}
+                Kind::Process { .. } | Kind::Gil { .. } | Kind::End { .. } => {}
             }
         }
         threads

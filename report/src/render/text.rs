@@ -8,6 +8,7 @@ mod threads;
 use std::io::{self, Write};
 
 use crate::format::{count, duration, per_second, percent, plain, ratio};
+use crate::process::Process;
 use crate::report::{GilReport, Report};
 use crate::summary::{Losses, Session};
 use crate::verdict::VerdictKind;
@@ -91,9 +92,63 @@ fn verdict(page: &mut Page<impl Write>, kind: VerdictKind, line: &str) -> io::Re
     page.wrapped("", line, style)
 }
 
+/// What several processes have in common.
+fn several(target: Option<&str>) -> String {
+    /// As many digits of an id as container engines show.
+    const ID: usize = 12;
+    match target.map(|target| target.split_once(':').unwrap_or((target, ""))) {
+        Some(("container", id)) => {
+            format!(
+                "Container {}",
+                plain(&id.chars().take(ID).collect::<String>())
+            )
+        }
+        Some(("cgroup", path)) => format!("Control group {}", plain(path)),
+        Some(("all", _)) => "All processes of the machine".to_owned(),
+        _ => "Several processes".to_owned(),
+    }
+}
+
+/// What one process may use, or how many there are.
+fn about_processes(page: &mut Page<impl Write>, session: &Session) -> io::Result<()> {
+    let mut facts = Vec::new();
+    if session.processes.len() > 1 {
+        facts.push(format!("{} processes", session.processes.len()));
+    }
+    let same = |fact: fn(&Process) -> Option<&String>| {
+        let mut known = session.processes.iter().map(fact);
+        let first = known.next().flatten();
+        first.filter(|_| known.all(|other| other == first))
+    };
+    if let Some(id) = same(|process| process.container.as_ref())
+        && session.target.is_none()
+    {
+        facts.push(format!(
+            "in container {}",
+            plain(&id.chars().take(12).collect::<String>())
+        ));
+    }
+    match same(|process| process.cpu_limit.as_ref()).map(String::as_str) {
+        Some("none") => facts.push("no limit of processor time".to_owned()),
+        Some("1") => facts.push("limited to 1 processor".to_owned()),
+        Some(limit) => facts.push(format!("limited to {} processors", plain(limit))),
+        None => {}
+    }
+    let mut intervals = session.gils.iter().map(|gil| gil.switch_interval_ns);
+    if let Some(Some(interval_ns)) = intervals.next()
+        && intervals.all(|other| other == Some(interval_ns))
+    {
+        facts.push(format!("switch interval {}", duration(interval_ns)));
+    }
+    if facts.is_empty() {
+        return Ok(());
+    }
+    page.wrapped("  ", &facts.join(", "), Style::Plain)
+}
+
 fn about_session(page: &mut Page<impl Write>, session: &Session) -> io::Result<()> {
     let mut title = match session.pid {
-        0 => "Several processes".to_owned(),
+        0 => several(session.target.as_deref()),
         pid => format!("Process {pid}"),
     };
     let python = session.python.as_ref();
@@ -105,6 +160,7 @@ fn about_session(page: &mut Page<impl Write>, session: &Session) -> io::Result<(
     if let Some(command) = &session.command {
         page.wrapped("  ", &plain(command), Style::Faint)?;
     }
+    about_processes(page, session)?;
     let start = session
         .start
         .as_deref()
@@ -189,7 +245,14 @@ fn about_gil(
     let figures = &answer.figures;
     if session.gils.len() > 1 {
         page.blank()?;
-        let title = format!("GIL {:x} of process {}", gil.address, gil.pid);
+        let mut title = format!("GIL {:x} of process {}", gil.address, gil.pid);
+        let process = session.process(gil.pid);
+        if session.pid != gil.pid
+            && let Some(command) = process.and_then(|process| process.command.as_ref())
+        {
+            title.push_str(": ");
+            title.push_str(&plain(command));
+        }
         page.wrapped("", &title, Style::Strong)?;
         verdict(page, answer.verdict.kind, &answer.verdict.line)?;
     }

@@ -1,0 +1,124 @@
+//! The tables that the eBPF programs fill: made here, and shared by all copies of the program.
+
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType, Object};
+
+use crate::native::layout::{self, Counters};
+use crate::native::{NativeError, messages};
+
+/// How large the tables are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Threads, times the GILs that they use.
+    pub(super) lanes: u32,
+    /// Buckets of histograms in use, of all threads together.
+    pub(super) buckets: u32,
+    /// Bytes for events that were not read yet: a power of two.
+    pub(super) ring: u32,
+    /// Whether a lane may be forgotten for a new one: true where totals do not depend on it.
+    pub(super) forget: bool,
+}
+
+/// The tables.
+pub(super) struct Tables {
+    ring: MapHandle,
+    pub(super) lanes: MapHandle,
+    pub(super) buckets: MapHandle,
+    counters: MapHandle,
+    processes: MapHandle,
+}
+
+impl Tables {
+    /// Makes them, all but the set of processes.
+    pub(super) fn create(sizes: Sizes, processes: &MapHandle) -> Result<Self, NativeError> {
+        let lanes = if sizes.forget {
+            MapType::LruHash
+        } else {
+            MapType::Hash
+        };
+        Ok(Self {
+            ring: create(MapType::RingBuf, "ring", 0, 0, sizes.ring)?,
+            lanes: create(
+                lanes,
+                "lanes",
+                layout::LANE_KEY_BYTES,
+                layout::LANE_BYTES,
+                sizes.lanes,
+            )?,
+            buckets: hash("buckets", 8, 8, sizes.buckets)?,
+            counters: create(MapType::Array, "counters", 4, layout::COUNTERS_BYTES, 1)?,
+            processes: duplicate(processes)?,
+        })
+    }
+
+    /// The table of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&MapHandle> {
+        match name {
+            "ring" => Some(&self.ring),
+            "lanes" => Some(&self.lanes),
+            "buckets" => Some(&self.buckets),
+            "counters" => Some(&self.counters),
+            "processes" => Some(&self.processes),
+            _ => None,
+        }
+    }
+
+    /// Where events are taken from.
+    pub(super) fn events(&self) -> Result<MapHandle, NativeError> {
+        duplicate(&self.ring)
+    }
+
+    /// What the programs count besides the lanes.
+    pub(super) fn counters(&self) -> Result<CounterTable, NativeError> {
+        duplicate(&self.counters).map(CounterTable)
+    }
+}
+
+/// What the programs count besides the lanes.
+pub(super) struct CounterTable(MapHandle);
+
+impl CounterTable {
+    pub(super) fn read(&self) -> Counters {
+        match self.0.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY) {
+            Ok(Some(bytes)) => Counters::read(&bytes),
+            _ => Counters::default(),
+        }
+    }
+}
+
+/// A hash table.
+pub(super) fn hash(
+    name: &str,
+    key: u32,
+    value: u32,
+    entries: u32,
+) -> Result<MapHandle, NativeError> {
+    create(MapType::Hash, name, key, value, entries)
+}
+
+fn create(
+    kind: MapType,
+    name: &str,
+    key: u32,
+    value: u32,
+    entries: u32,
+) -> Result<MapHandle, NativeError> {
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: std::mem::size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        ..libbpf_sys::bpf_map_create_opts::default()
+    };
+    messages::explain(|| MapHandle::create(kind, Some(name), key, value, entries, &options))
+}
+
+/// Another hold on the same table.
+fn duplicate(map: &MapHandle) -> Result<MapHandle, NativeError> {
+    messages::explain(|| MapHandle::try_from(map))
+}
+
+/// A table that a program has of its own.
+pub(super) fn of_object(object: &Object, name: &str) -> libbpf_rs::Result<MapHandle> {
+    let map = object
+        .maps()
+        .find(|map| map.name() == name)
+        .ok_or_else(|| std::io::Error::other(format!("the program has no map {name}")))?;
+    MapHandle::try_from(&map)
+}

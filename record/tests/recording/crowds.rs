@@ -1,0 +1,221 @@
+//! Many threads, and output that cannot keep up: everything is counted, what is lost as well.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use gil_record::{Backend, Mode, Options, RecordError, Recording, Silent, Target, record};
+use gil_report::{Kind, TextReader};
+
+use crate::machine;
+use crate::trace::Trace;
+
+fn python(test: &str) -> Option<OsString> {
+    let python = std::env::var_os("GILBUILD_TEST_PYTHON");
+    if python.is_none() {
+        machine::not_run(
+            test,
+            "GILBUILD_TEST_PYTHON names no interpreter with markers",
+        );
+    }
+    python
+}
+
+fn run(python: &OsString, code: &str, output: &Path) -> Result<Recording, RecordError> {
+    let command = vec![python.clone(), "-c".into(), code.into()];
+    let options = Options {
+        backend: Backend::Native,
+        mode: Mode::Events,
+        output: Some(output.to_owned()),
+        ..Options::default()
+    };
+    record(&Target::Command(command), &options, &mut Silent)
+}
+
+/// How often each thread but the first gave the GIL up of its own will.
+fn voluntary_drops(python: &OsString, code: &str) -> Vec<u64> {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("x.trace");
+    let recording = run(python, code, &output).unwrap();
+    assert!(recording.command_status.unwrap().success());
+    assert_eq!(recording.lost, 0);
+    let trace = Trace::read(&output);
+    let threads = trace.by_thread();
+    threads
+        .iter()
+        .filter(|(tid, _)| **tid != trace.pid && **tid != 0)
+        .map(|(_, thread)| thread.drops - thread.forced)
+        .collect()
+}
+
+#[test]
+fn a_thousand_threads_at_once() {
+    let test = "a_thousand_threads_at_once";
+    let Some(_turn) = machine::tracing(test) else {
+        return;
+    };
+    let Some(python) = python(test) else { return };
+    let drops = voluntary_drops(
+        &python,
+        "
+import os, _thread, time
+reader, writer = os.pipe()
+zero = os.open('/dev/zero', os.O_RDONLY)
+ended = []
+def work():
+    os.read(reader, 1)
+    for _ in range(50):
+        os.read(zero, 1)
+    ended.append(1)
+_thread.stack_size(65536)
+for _ in range(1000):
+    _thread.start_new_thread(work, ())
+os.close(writer)
+while len(ended) < 1000 or _thread._count() > 0:
+    time.sleep(0.01)
+",
+    );
+    assert_eq!(drops.len(), 1000);
+    // The pipe, the reads, and its end.
+    assert!(drops.iter().all(|&drops| drops == 52), "{drops:?}");
+}
+
+#[test]
+fn ten_thousand_threads_that_live_shortly() {
+    let test = "ten_thousand_threads_that_live_shortly";
+    let Some(_turn) = machine::tracing(test) else {
+        return;
+    };
+    let Some(python) = python(test) else { return };
+    let drops = voluntary_drops(
+        &python,
+        "
+import os, _thread, time
+zero = os.open('/dev/zero', os.O_RDONLY)
+def work():
+    for _ in range(3):
+        os.read(zero, 1)
+_thread.stack_size(65536)
+for _ in range(10000):
+    while _thread._count() > 50:
+        time.sleep(0.001)
+    _thread.start_new_thread(work, ())
+while _thread._count() > 0:
+    time.sleep(0.01)
+",
+    );
+    assert_eq!(drops.len(), 10_000);
+    assert!(drops.iter().all(|&drops| drops == 4), "not all are 4");
+}
+
+/// A reader that takes a little and then nothing until the process has ended: what does not fit is counted.
+#[test]
+fn what_a_slow_reader_does_not_take_is_counted_as_lost() {
+    let test = "what_a_slow_reader_does_not_take_is_counted_as_lost";
+    let Some(_turn) = machine::tracing(test) else {
+        return;
+    };
+    let Some(python) = python(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let done = folder.path().join("done");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let code = format!(
+        "
+import os
+zero = os.open('/dev/zero', os.O_RDONLY)
+for _ in range(2_000_000):
+    os.read(zero, 1)
+open({:?}, 'w').close()
+",
+        done.display().to_string()
+    );
+    let (recording, text) = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut text = Vec::new();
+            let mut file = File::open(&pipe).unwrap();
+            let mut some = vec![0; 65536];
+            let length = file.read(&mut some).unwrap();
+            text.extend_from_slice(&some[..length]);
+            while !done.exists() {
+                thread::yield_now();
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+            file.read_to_end(&mut text).unwrap();
+            text
+        });
+        let recording = run(&python, &code, &pipe).unwrap();
+        (recording, reader.join().unwrap())
+    });
+    assert!(recording.lost > 0, "the buffer was large enough for all");
+    let (mut events, mut lost) = (0, 0);
+    let mut trace = TextReader::new(text.as_slice()).unwrap();
+    while let Some(event) = trace.next_event().unwrap() {
+        match event.kind {
+            Kind::Drop { .. }
+            | Kind::Request { .. }
+            | Kind::Acquired { .. }
+            | Kind::Claim { .. } => {
+                events += 1;
+            }
+            Kind::Lost { count, .. } => lost += count,
+            _ => {}
+        }
+    }
+    assert_eq!(lost, recording.lost, "the trace says so, too");
+    assert_eq!(events, recording.events);
+    assert!(events + lost > 2_000_000, "{events} and {lost} lost");
+    // Nothing that was hit is in neither.
+    assert_eq!(recording.cost.unwrap().hits, events + lost);
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_and_leaves_what_was_written() {
+    let test = "a_full_disk_ends_the_recording_and_leaves_what_was_written";
+    let Some(_turn) = machine::tracing(test) else {
+        return;
+    };
+    let Some(python) = python(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(folder.path())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return machine::not_run(test, "no tmpfs can be mounted here");
+    }
+    let output = folder.path().join("x.trace");
+    let code = "
+import os
+zero = os.open('/dev/zero', os.O_RDONLY)
+while True:
+    os.read(zero, 1)
+";
+    let error = run(&python, code, &output).unwrap_err();
+    let text = fs_err::read(&output).unwrap();
+    assert!(
+        Command::new("umount")
+            .arg(folder.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(matches!(error, RecordError::Write { .. }), "{error}");
+    assert!(error.to_string().contains("No space left"), "{error}");
+    let mut reader = TextReader::new(text.as_slice()).unwrap();
+    let mut events = 0;
+    while reader.next_event().unwrap().is_some() {
+        events += 1;
+    }
+    assert!(events > 10_000, "{events}");
+    assert_eq!(reader.skipped().lines, 0);
+}
