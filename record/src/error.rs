@@ -51,6 +51,18 @@ pub enum RecordError {
         "SystemTap is not installed: no program `stap` on PATH; install it with `apt-get install systemtap` or `dnf install systemtap`"
     )]
     SystemtapMissing,
+    /// SystemTap cannot see the process's files.
+    #[error(
+        "SystemTap cannot watch process {pid}: it runs in a root of its own, a container's or a chroot's, and what {} is there is \
+         not what it is here; use `gilbuild record --backend native`, or a bpftrace script",
+        file.display()
+    )]
+    Elsewhere {
+        /// The process.
+        pid: u32,
+        /// The interpreter's file, as the process names it.
+        file: PathBuf,
+    },
     /// SystemTap could not make a module for this kernel.
     #[error(
         "SystemTap could not compile its module for Linux {release}: {message}; `gilbuild doctor` says what this machine lacks"

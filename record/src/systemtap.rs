@@ -3,7 +3,6 @@
 //! In two steps, as by hand on a host without a compiler: `stap -p4` makes a kernel module of the script, which SystemTap keeps for
 //! the next time; `staprun` loads it and hands on what it prints.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -72,8 +71,11 @@ impl Tracer for Systemtap {
             Mode::Events | Mode::Slow(_) => "gil-events.stp",
         };
         let scripts = folder.path().join(Tool::Systemtap.folder());
-        let (mut compile, file) = compiler(&scripts, self.cache.as_deref(), interpreter)?;
-        compile.arg("-p4").arg(scripts.join(script)).arg(file);
+        let mut compile = compiler(&scripts, self.cache.as_deref(), interpreter)?;
+        compile
+            .arg("-p4")
+            .arg(scripts.join(script))
+            .arg(&interpreter.file);
         let module = module(compile, folder.path(), &process, stop)?;
 
         let mut command = Command::new("staprun");
@@ -89,70 +91,48 @@ impl Tracer for Systemtap {
     }
 }
 
-/// `stap`, told where the tapset is, with a runtime that compiles against this kernel's headers, and the interpreter's file as the
-/// scripts are to be told it. `scripts` is the folder of the SystemTap scripts.
+/// `stap`, told where the tapset is, with a runtime that compiles against this kernel's headers. `scripts` is the folder of the
+/// SystemTap scripts. What is still to be added: the script, and the interpreter's file.
 ///
 /// # Errors
 ///
-/// [`RecordError::Tool`], [`RecordError::SystemtapCompile`].
+/// [`RecordError::Elsewhere`], [`RecordError::Tool`], [`RecordError::SystemtapCompile`].
 pub fn compiler(
     scripts: &Path,
     cache: Option<&Path>,
     interpreter: &Interpreter,
-) -> Result<(Command, PathBuf), RecordError> {
+) -> Result<Command, RecordError> {
+    if is_elsewhere(&interpreter.file, &interpreter.reachable) {
+        return Err(RecordError::Elsewhere {
+            pid: interpreter.pid,
+            file: interpreter.file.clone(),
+        });
+    }
     let mut stap = Command::new("stap");
     stap.arg("-R")
         .arg(runtime(scripts, cache)?)
         .arg("-I")
         .arg(scripts.join("tapset"));
-    if let Some(file) = path_from_here(interpreter) {
-        return Ok((stap, file));
-    }
-    // In a container. SystemTap compares names of files as the process sees them, and has to find the file under that name itself. It
-    // would take /proc/PID/root for the symbolic link that it looks like: the file is copied to where its name leads.
-    let root = scripts.join("root");
-    copy_below(&root, interpreter).map_err(failed)?;
-    let mut option = OsString::from("--sysroot=");
-    option.push(root);
-    // It would look for the kernel's headers there as well.
-    stap.arg(option).args(["-r", &headers()]);
-    Ok((stap, interpreter.file.clone()))
+    Ok(stap)
 }
 
-/// A path by which everybody here finds the file, if it has one: it has none in the mounts of a container.
-fn path_from_here(interpreter: &Interpreter) -> Option<PathBuf> {
+/// Whether a path means another file to the process than to us. SystemTap compares the names of files as the process sees them, and
+/// looks the file up by that name here, when it compiles and again when its module is loaded: it cannot see into a container. (Tried:
+/// `--sysroot` with /proc/PID/root, and with a copy of the file; the path from here to a chrooted process's file.)
+fn is_elsewhere(file: &Path, reachable: &Path) -> bool {
     let identity = |path: &Path| {
         fs::metadata(path)
             .map(|found| (found.dev(), found.ino()))
             .ok()
     };
-    // Not `/` after a chroot.
-    let root = fs::read_link(format!("/proc/{}/root", interpreter.pid)).ok()?;
-    let path = root.join(below(interpreter));
-    let found = identity(&path)?;
-    (Some(found) == identity(&interpreter.reachable)).then_some(path)
-}
-
-fn copy_below(root: &Path, interpreter: &Interpreter) -> io::Result<()> {
-    let place = root.join(below(interpreter));
-    fs::create_dir_all(place.parent().unwrap_or(root))?;
-    fs::copy(&interpreter.reachable, place)?;
-    Ok(())
-}
-
-/// The interpreter's file, from the root of the process.
-fn below(interpreter: &Interpreter) -> &Path {
-    interpreter
-        .file
-        .strip_prefix("/")
-        .unwrap_or(&interpreter.file)
+    identity(file).is_none() || identity(file) != identity(reachable)
 }
 
 /// A runtime of SystemTap's that compiles against this kernel's headers.
 fn runtime(scripts: &Path, cache: Option<&Path>) -> Result<PathBuf, RecordError> {
     let copy = cache.unwrap_or(scripts).join("systemtap-runtime");
     let output = Command::new(scripts.join("runtime-for"))
-        .arg(headers())
+        .arg(format!("/lib/modules/{}/build", release()))
         .arg(copy)
         .output()
         .map_err(failed)?;
@@ -224,10 +204,6 @@ fn cannot_compile(messages: &str) -> RecordError {
 
 fn failed(source: io::Error) -> RecordError {
     RecordError::Tool { tool: TOOL, source }
-}
-
-fn headers() -> String {
-    format!("/lib/modules/{}/build", release())
 }
 
 fn release() -> String {

@@ -155,10 +155,14 @@ fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandE
             host::systemtap(&facts).demand()?;
             let folder = folder.path().join(script.tool.folder());
             let cache = folders::cache().ok();
-            let (mut stap, file) = systemtap::compiler(&folder, cache.as_deref(), &interpreter)
+            let mut stap = systemtap::compiler(&folder, cache.as_deref(), &interpreter)
                 .map_err(|error| record::failure(&error))?;
             stap.args(["-x", &pid]);
-            start(stap.arg(folder.join(script.name)).arg(file).args(arguments))?
+            start(
+                stap.arg(folder.join(script.name))
+                    .arg(&interpreter.file)
+                    .args(arguments),
+            )?
         }
     };
     ended(script, status)
