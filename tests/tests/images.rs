@@ -345,7 +345,7 @@ fn an_image_passes_cpythons_own_tests() {
     let archive = fs_err::read_dir(sources)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.to_string_lossy().contains(".tar."))
+        .find(|path| path.to_string_lossy().ends_with(".tar.xz"))
         .unwrap();
     let unpacked = tempfile::tempdir().unwrap();
     let status = Command::new("tar")

@@ -101,7 +101,7 @@ impl Pod {
         let file = folder.join("pod.yaml");
         fs_err::write(
             &file,
-            text.replace("--port=8000", &format!("--port={port}")),
+            kube.replace("--port=8000", &format!("--port={port}")),
         )
         .unwrap();
         let path = file.to_string_lossy().into_owned();
