@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use gil_containers::image::{Image, LayerOptions};
-use gil_containers::layer::{Compression, Snapshot};
+use gil_containers::layer::{Changes, Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
@@ -54,6 +54,17 @@ fn the_markers_of_an_image_are_read_without_running_it() {
     assert_eq!(json["markers"].as_array().unwrap().len(), 4, "{json:#}");
     let file = json["file"].as_str().unwrap();
     assert!(file.starts_with("/usr/local/lib/libpython3.13"), "{file}");
+
+    // The prefix alone: without scripts.
+    let to = folder.path().join("scripts");
+    let output = run(&["script", "export", "--from", &image, to.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains("has no scripts"),
+        "{}",
+        text(&output)
+    );
+    assert!(!to.exists());
 }
 
 #[test]
@@ -192,6 +203,18 @@ fn an_image_tells_what_is_in_it() {
     let image = format!("oci:{}:test", folder.join("image").display());
     let output = run(&["verify", "--json", &image]);
     assert!(output.status.success(), "{}", text(&output));
+
+    let scripts = tempfile::tempdir().unwrap();
+    let [own, of_image] = ["own", "image"].map(|name| scripts.path().join(name));
+    let exported = run(&["script", "export", own.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", text(&exported));
+    let to = of_image.to_str().unwrap();
+    let exported = run(&["script", "export", to, "--from", &image]);
+    assert!(exported.status.success(), "{}", text(&exported));
+    let changes = Snapshot::of(&own)
+        .unwrap()
+        .changes_to(&Snapshot::of(&of_image).unwrap());
+    assert_eq!(changes, Changes::default());
 
     let layout = Layout::open(&folder.join("image")).unwrap();
     let found = layout.find(Some("test")).unwrap();
@@ -364,7 +387,7 @@ fn an_image_passes_cpythons_own_tests() {
     // Two tests of test_ctypes look for libraries by means of gcc and ld, and fail without them in official slim images as well. They
     // are installed for the tests, in the container only.
     let script = "
-{ apt-get update && apt-get install --yes --no-install-recommends gcc; } >/tmp/apt.log 2>&1 || { tail /tmp/apt.log; exit 9; }
+{ apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev; } >/tmp/apt.log 2>&1 || { tail /tmp/apt.log; exit 9; }
 exec python -B -m test test_ssl test_sqlite3 test_ctypes test_venv";
     let run = [
         "run",
