@@ -11,7 +11,7 @@ use gil_containers::layer::{Changes, Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
-use gil_tests::containers::{attempt, gilbuild_with_kept_caches, long_tests, tool};
+use gil_tests::containers::{attempt, build_image, gilbuild_with_kept_caches, long_tests, tool};
 use gil_tests::{gilbuild, not_run, prefix, run, text};
 
 /// An image whose `/usr/local` is a prefix that was built on this machine: good for looking at, not for running.
@@ -155,7 +155,8 @@ fn built(test: &str) -> Option<&'static Path> {
 
 /// Builds into a layout, with caches of its own.
 fn build(folder: &Path, layout: &Path) -> Output {
-    Command::new(gilbuild())
+    let mut command = Command::new(gilbuild());
+    command
         .args(["image", "3.13", "--optimize", "none", "--base", "bookworm"])
         .arg("--output")
         .arg(format!("oci:{}:test", layout.display()))
@@ -165,9 +166,8 @@ fn build(folder: &Path, layout: &Path) -> Output {
             layout.display()
         ))
         .env("XDG_CACHE_HOME", folder.join("cache"))
-        .env("GILBUILD_HOME", folder.join("home"))
-        .output()
-        .unwrap()
+        .env("GILBUILD_HOME", folder.join("home"));
+    build_image(&mut command).unwrap()
 }
 
 #[test]
