@@ -22,7 +22,8 @@ struct Cli {
 enum Command {
     Quickstart(commands::quickstart::Arguments),
     Build(commands::build::Arguments),
-    Image(commands::image::Arguments),
+    // Boxed: it has many more options than the others.
+    Image(Box<commands::image::Arguments>),
     List(commands::list::Arguments),
     Verify(commands::verify::Arguments),
     Record(commands::record::Arguments),

@@ -137,6 +137,12 @@ impl Image {
         &self.layers
     }
 
+    /// How many bytes its layers are as they are sent.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(Descriptor::size).sum()
+    }
+
     /// Unpacks all layers, one over the other, into an empty folder. Every layer's digests are checked.
     ///
     /// # Errors

@@ -34,13 +34,25 @@ pub fn tool(test: &str, program: &str, arguments: &[&str]) -> Option<String> {
 /// # Errors
 /// When it is not installed.
 pub fn attempt(program: &str, arguments: &[&str]) -> std::io::Result<Output> {
-    let mut command = Command::new(program);
-    command.args(arguments);
     let configuration = podman_configuration()?;
-    if program == "podman" {
-        command.env("CONTAINERS_CONF", configuration.path());
+    Command::new(program)
+        .args(arguments)
+        .env("CONTAINERS_CONF", configuration.path())
+        .output()
+}
+
+/// Runs a `gilbuild image`, with the engine that `GILBUILD_TEST_ENGINE` names: so the same tests judge each of them.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn build_image(command: &mut Command) -> std::io::Result<Output> {
+    let configuration = podman_configuration()?;
+    if let Ok(engine) = std::env::var("GILBUILD_TEST_ENGINE") {
+        command.args(["--engine", &engine]);
     }
-    command.output()
+    command
+        .env("CONTAINERS_CONF", configuration.path())
+        .output()
 }
 
 /// Root may lack the right to raise limits, and runc takes every layout of control groups.

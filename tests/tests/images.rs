@@ -7,11 +7,11 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use gil_containers::image::{Image, LayerOptions};
-use gil_containers::layer::{Compression, Snapshot};
+use gil_containers::layer::{Changes, Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
-use gil_tests::containers::{attempt, gilbuild_with_kept_caches, long_tests, tool};
+use gil_tests::containers::{attempt, build_image, gilbuild_with_kept_caches, long_tests, tool};
 use gil_tests::{gilbuild, not_run, prefix, run, text};
 
 /// An image whose `/usr/local` is a prefix that was built on this machine: good for looking at, not for running.
@@ -54,6 +54,17 @@ fn the_markers_of_an_image_are_read_without_running_it() {
     assert_eq!(json["markers"].as_array().unwrap().len(), 4, "{json:#}");
     let file = json["file"].as_str().unwrap();
     assert!(file.starts_with("/usr/local/lib/libpython3.13"), "{file}");
+
+    // The prefix alone: without scripts.
+    let to = folder.path().join("scripts");
+    let output = run(&["script", "export", "--from", &image, to.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains("has no scripts"),
+        "{}",
+        text(&output)
+    );
+    assert!(!to.exists());
 }
 
 #[test]
@@ -144,7 +155,8 @@ fn built(test: &str) -> Option<&'static Path> {
 
 /// Builds into a layout, with caches of its own.
 fn build(folder: &Path, layout: &Path) -> Output {
-    Command::new(gilbuild())
+    let mut command = Command::new(gilbuild());
+    command
         .args(["image", "3.13", "--optimize", "none", "--base", "bookworm"])
         .arg("--output")
         .arg(format!("oci:{}:test", layout.display()))
@@ -154,9 +166,8 @@ fn build(folder: &Path, layout: &Path) -> Output {
             layout.display()
         ))
         .env("XDG_CACHE_HOME", folder.join("cache"))
-        .env("GILBUILD_HOME", folder.join("home"))
-        .output()
-        .unwrap()
+        .env("GILBUILD_HOME", folder.join("home"));
+    build_image(&mut command).unwrap()
 }
 
 #[test]
@@ -192,6 +203,18 @@ fn an_image_tells_what_is_in_it() {
     let image = format!("oci:{}:test", folder.join("image").display());
     let output = run(&["verify", "--json", &image]);
     assert!(output.status.success(), "{}", text(&output));
+
+    let scripts = tempfile::tempdir().unwrap();
+    let [own, of_image] = ["own", "image"].map(|name| scripts.path().join(name));
+    let exported = run(&["script", "export", own.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", text(&exported));
+    let to = of_image.to_str().unwrap();
+    let exported = run(&["script", "export", to, "--from", &image]);
+    assert!(exported.status.success(), "{}", text(&exported));
+    let changes = Snapshot::of(&own)
+        .unwrap()
+        .changes_to(&Snapshot::of(&of_image).unwrap());
+    assert_eq!(changes, Changes::default());
 
     let layout = Layout::open(&folder.join("image")).unwrap();
     let found = layout.find(Some("test")).unwrap();
@@ -251,7 +274,7 @@ fn an_image_built_twice_in_different_folders_is_the_same() {
 fn size(layout: &Path) -> u64 {
     let layout = Layout::open(layout).unwrap();
     let image = Image::load(&layout, &layout.find(None).unwrap(), &Platform::host()).unwrap();
-    image.layers().iter().map(|layer| layer.size()).sum()
+    image.size()
 }
 
 #[test]
@@ -345,7 +368,7 @@ fn an_image_passes_cpythons_own_tests() {
     let archive = fs_err::read_dir(sources)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.to_string_lossy().contains(".tar."))
+        .find(|path| path.to_string_lossy().ends_with(".tar.xz"))
         .unwrap();
     let unpacked = tempfile::tempdir().unwrap();
     let status = Command::new("tar")
@@ -364,7 +387,7 @@ fn an_image_passes_cpythons_own_tests() {
     // Two tests of test_ctypes look for libraries by means of gcc and ld, and fail without them in official slim images as well. They
     // are installed for the tests, in the container only.
     let script = "
-{ apt-get update && apt-get install --yes --no-install-recommends gcc; } >/tmp/apt.log 2>&1 || { tail /tmp/apt.log; exit 9; }
+{ apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev; } >/tmp/apt.log 2>&1 || { tail /tmp/apt.log; exit 9; }
 exec python -B -m test test_ssl test_sqlite3 test_ctypes test_venv";
     let run = [
         "run",

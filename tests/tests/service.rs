@@ -97,11 +97,11 @@ struct Pod(PathBuf);
 impl Pod {
     fn start(test: &str, manifest: &str, port: u16, folder: &Path) -> Option<Self> {
         // The same manifest with a port that is free here.
-        let text = fs_err::read_to_string(containers(manifest)).unwrap();
+        let kube = fs_err::read_to_string(containers(manifest)).unwrap();
         let file = folder.join("pod.yaml");
         fs_err::write(
             &file,
-            text.replace("--port=8000", &format!("--port={port}")),
+            kube.replace("--port=8000", &format!("--port={port}")),
         )
         .unwrap();
         let path = file.to_string_lossy().into_owned();
@@ -160,19 +160,26 @@ fn recorded(folder: &Path, port: u16, pid: &str, hog: bool) -> Value {
     let mut load = Command::new("python3");
     load.arg(containers("service/load.py"))
         .arg(format!("http://127.0.0.1:{port}"))
-        .args(["--seconds=8", "--clients=6"]);
+        .args(["--seconds=120", "--clients=6"]);
+    let page = if hog { "/statement" } else { "/" };
     if hog {
         load.arg("--hog");
     }
     let mut load = load.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    // From the first answer on, there is load.
+    let counted = format!("http_requests_total{{path=\"{page}\",");
+    while !ask(port, "/metrics").contains(&counted) {
+        assert!(load.try_wait().unwrap().is_none(), "the load ended");
+    }
     let output = Command::new(gilbuild())
         .args(["record", "--pid", pid, "--duration=5s", "-o"])
         .arg(&trace)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output));
-    assert!(load.wait().unwrap().success());
+    assert!(load.try_wait().unwrap().is_none(), "the load ended");
+    load.kill().unwrap();
+    load.wait().unwrap();
     let report = run(&["report", "--format=json", &trace.to_string_lossy()]);
     assert!(report.status.success(), "{}", text(&report));
     serde_json::from_slice(&report.stdout).unwrap()

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use gil_containers::engine::{self, Engine, EngineError};
 use gil_containers::image::Image;
 use gil_containers::layout::Layout;
+use walkdir::WalkDir;
 
 use super::interpreter::Order;
 use super::recipe;
@@ -45,6 +47,7 @@ pub fn build(
     fs_err::create_dir(&context)?;
     let objects = pipeline::prepare(order.source, order.options, order.tree)?;
     fs_err::rename(order.tree, context.join("source"))?;
+    make_as_old(&context.join("source"), order.newest_s)?;
     fs_err::write(context.join("Containerfile"), CONTAINERFILE)?;
     let quoted: Vec<String> = configure_arguments(order.options)
         .iter()
@@ -73,4 +76,19 @@ pub fn build(
         arguments: &arguments,
     };
     Ok(engine.build(&order, base, layout, work)?)
+}
+
+/// Gives what was patched the time of the source: engines find what they have built from the same files, and times count for them.
+fn make_as_old(tree: &Path, newest_s: u64) -> io::Result<()> {
+    let newest = SystemTime::UNIX_EPOCH + Duration::from_secs(newest_s);
+    for entry in WalkDir::new(tree) {
+        let entry = entry?;
+        let is_plain = entry.file_type().is_file() || entry.file_type().is_dir();
+        if is_plain && entry.metadata()?.modified()? > newest {
+            fs_err::File::open(entry.path())?
+                .file()
+                .set_modified(newest)?;
+        }
+    }
+    Ok(())
 }

@@ -30,10 +30,10 @@ impl Sysconfig {
                 }
                 continue;
             }
-            if first == ',' || first == '}' {
-                if let (Some(key), Some(value)) = (key.take(), value.take()) {
-                    variables.insert(key, value);
-                }
+            if matches!(first, ',' | '}')
+                && let (Some(key), Some(value)) = (key.take(), value.take())
+            {
+                variables.insert(key, value);
             }
             rest = &rest[first.len_utf8()..];
         }
