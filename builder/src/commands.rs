@@ -13,4 +13,5 @@ pub mod record;
 pub mod report;
 pub mod script;
 pub mod sources;
+pub mod top;
 pub mod verify;

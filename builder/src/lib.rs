@@ -15,4 +15,5 @@ mod output;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;
+pub mod top;
 mod trace_file;

@@ -39,6 +39,7 @@ mod window;
 
 pub use error::RecordError;
 pub use interpreter::{Found, Interpreter, find};
+pub use native::live::{Live, Sample, ThreadSample};
 pub use observer::{Observer, Silent};
 pub use options::{Backend, Mode, Options, Target};
 pub use record::{Cost, Recording, interpreter_of, record};

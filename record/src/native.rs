@@ -7,6 +7,7 @@ mod follow;
 mod group;
 mod kernel;
 mod layout;
+pub(crate) mod live;
 mod messages;
 mod object;
 mod open;
@@ -34,7 +35,7 @@ use crate::native::tables::Sizes;
 use crate::options::Mode;
 use crate::process::Process;
 use crate::stop::StopFlag;
-use crate::tracer::{Output, Plan, Session, Tracer};
+use crate::tracer::{Plan, Session, Tracer};
 
 /// Threads, times the GILs that they use, whose totals are kept.
 const LANES: u32 = 65_536;
@@ -100,7 +101,7 @@ impl Tracer for Native {
                 .follow(&plan.members, false)?
                 .ok_or(RecordError::Interrupted)?,
         };
-        let work = work(&plan.output, &plan.members);
+        let work = work(plan.output.mode(), &plan.members);
         match Group::attach(plan.interpreters, plan.members, follower, work) {
             Ok(group) => Ok(Box::new(Running::start(group, plan.output)?)),
             Err(_) if process.has_ended() => Err(RecordError::EndedEarly { pid }),
@@ -116,9 +117,9 @@ fn attach_error(pid: u32, error: &NativeError) -> RecordError {
     }
 }
 
-fn work(output: &Output, members: &Members) -> Work {
+fn work(mode: Mode, members: &Members) -> Work {
     let only_listed = !matches!(members, Members::All);
-    match output.mode() {
+    match mode {
         Mode::Slow(over) => Work {
             only_listed,
             sizes: Sizes {

@@ -133,7 +133,10 @@ fn needs_native(target: &Target, options: &Options) -> Option<&'static str> {
 }
 
 /// The interpreters with markers in all processes that are meant.
-fn find_all(members: &Members, target: &Target) -> Result<Vec<Interpreter>, RecordError> {
+pub(crate) fn find_all(
+    members: &Members,
+    target: &Target,
+) -> Result<Vec<Interpreter>, RecordError> {
     let mut finder = Finder::default();
     let mut interpreters = Vec::new();
     let mut without = None;
@@ -172,7 +175,7 @@ pub fn interpreter_of(pid: u32) -> Result<Interpreter, RecordError> {
     find(pid)
 }
 
-fn find(pid: u32) -> Result<Interpreter, RecordError> {
+pub(crate) fn find(pid: u32) -> Result<Interpreter, RecordError> {
     match interpreter::find(pid) {
         Ok(Found::Interpreter(interpreter)) => Ok(interpreter),
         Ok(Found::WithoutMarkers(file)) => Err(RecordError::WithoutMarkers { pid, file }),

@@ -139,6 +139,20 @@ struct {
     __type(value, __u64);
 } buckets SEC(".maps");
 
+/* How often a thread was asked to drop the GIL. Its identity is all that is known of it then. */
+struct asked_key {
+    __u64 process;
+    __u64 gil;
+    __u64 holder;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 1);
+    __type(key, struct asked_key);
+    __type(value, __u64);
+} asked SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 4096);
@@ -400,6 +414,19 @@ int gil_drop(void *context)
     return 0;
 }
 
+static __always_inline void
+count_asked(const struct lane_key *key, __u64 holder)
+{
+    struct asked_key asked_key = {.process = key->thread >> 32, .gil = key->gil, .holder = holder};
+    __u64 *count = bpf_map_lookup_elem(&asked, &asked_key);
+    if (count) {
+        __sync_fetch_and_add(count, 1);
+    } else {
+        __u64 one = 1;
+        bpf_map_update_elem(&asked, &asked_key, &one, BPF_NOEXIST);
+    }
+}
+
 SEC("uprobe.multi")
 int gil_request(void *context)
 {
@@ -418,6 +445,9 @@ int gil_request(void *context)
     if (lane) {
         identify_lane(&key, lane, argument(context, MARKER_REQUEST, IDENT), argument(context, MARKER_REQUEST, TID));
         lane->requests++;
+    }
+    if (settings.keep_totals) {
+        count_asked(&key, argument(context, MARKER_REQUEST, HOLDER));
     }
     if (settings.events_from_ns != ~0ULL) {
         send((__u32)key.thread, EVENT_REQUEST, key.gil, argument(context, MARKER_REQUEST, HOLDER), 0);

@@ -6,6 +6,8 @@ use crate::native::place::Place;
 const ARGUMENTS: usize = 6;
 /// `sizeof(struct lane_key)`.
 pub(super) const LANE_KEY_BYTES: u32 = 24;
+/// `sizeof(struct asked_key)`.
+pub(super) const ASKED_KEY_BYTES: u32 = 24;
 /// `sizeof(struct lane)`.
 pub(super) const LANE_BYTES: u32 = 128;
 /// `sizeof(struct counters)`.
@@ -100,6 +102,12 @@ impl LaneKey {
             gil: words.u64(),
         }
     }
+}
+
+/// `struct asked_key`: a process, the GIL and the ident of a thread.
+pub(super) fn asked_key(bytes: &[u8]) -> (u32, u64, u64) {
+    let mut words = Words(bytes);
+    (low(words.u64()), words.u64(), words.u64())
 }
 
 /// `struct totals`.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use libbpf_rs::{MapCore as _, MapFlags};
 
 use crate::native::NativeError;
-use crate::native::layout::{Counters, Lane, LaneKey};
+use crate::native::layout::{self, Counters, Lane, LaneKey};
 use crate::native::tables::Tables;
 
 /// Entries asked of the kernel at a time.
@@ -146,6 +146,17 @@ pub(super) fn lanes(tables: &Tables) -> Result<Vec<(LaneKey, Lane)>, NativeError
     let entries = entries(&tables.lanes)?.into_iter();
     Ok(entries
         .map(|(key, value)| (LaneKey::read(&key), Lane::read(&value)))
+        .collect())
+}
+
+/// How often threads were asked to drop the GIL, by process, GIL and ident.
+pub(super) fn asked(tables: &Tables) -> Result<HashMap<(u32, u64, u64), u64>, NativeError> {
+    let entries = entries(&tables.asked)?.into_iter();
+    Ok(entries
+        .filter_map(|(key, count)| {
+            let count = u64::from_ne_bytes(count.try_into().ok()?);
+            Some((layout::asked_key(&key), count))
+        })
         .collect())
 }
 

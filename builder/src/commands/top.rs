@@ -1,0 +1,130 @@
+//! `gilbuild top`: what the threads of running processes do with the GIL, as they do it.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use gil_record::{Live, StopFlag, Target};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::record;
+use crate::error::{CommandError, Exit};
+use crate::terminal;
+use crate::top::board::Board;
+use crate::top::keys::{self, After};
+use crate::top::screen::Screen;
+
+/// How often keys and new processes are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// A shorter interval shows nothing but noise.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Watch live who holds the GIL and who waits for it
+///
+/// Shows each thread's share of hold and wait, how often it is asked to give the GIL up, and its part of what others wait.
+/// Counts in the kernel, as `record --mode summary` does; needs the same rights, and ends when the processes do.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all"]))]
+pub struct Arguments {
+    /// The process to watch, with those that it starts from now on
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// Watch the processes of a container of podman, Docker, containerd or CRI-O, by its id or name
+    #[arg(long, value_name = "ID|NAME")]
+    container: Option<String>,
+    /// Watch the processes of a control group: its folder below /sys/fs/cgroup
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Watch every process of this machine that runs a Python with markers
+    #[arg(long)]
+    all: bool,
+    /// How long each of the moments is that are shown
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
+    interval: Duration,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the processes cannot be attached to, or there is no terminal.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    let stop = StopFlag::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.shared())?;
+    }
+    let (target, title) = target(arguments);
+    let mut live = Live::attach(&target).map_err(|error| record::failure(&error))?;
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(CommandError::Failure {
+            message: "top draws on a terminal, and stdin or stdout is none: `gilbuild record --mode summary` writes a text".to_owned(),
+            exit: Exit::Failed,
+        });
+    }
+    let board = Board::new(format!("{title}{}", python(&live)));
+    let ended = watch(&mut live, board, arguments.interval.max(SHORTEST), &stop)?;
+    if ended {
+        terminal::step("Ended", "what was watched has ended");
+    }
+    Ok(())
+}
+
+/// Shows the board until there is a reason to stop; whether that is that nobody is left.
+fn watch(
+    live: &mut Live,
+    mut board: Board,
+    interval: Duration,
+    stop: &StopFlag,
+) -> Result<bool, CommandError> {
+    let sample = |live: &Live| live.sample().map_err(|error| record::failure(&error));
+    board.update(sample(live)?);
+    let mut next = Instant::now() + interval;
+    let mut screen = Screen::take()?;
+    loop {
+        while let Some(key) = screen.key()? {
+            if keys::press(&mut board, key) == After::Leave {
+                return Ok(false);
+            }
+        }
+        if stop.is_set() {
+            return Ok(false);
+        }
+        if live.has_ended() {
+            return Ok(true);
+        }
+        if Instant::now() >= next {
+            board.update(sample(live)?);
+            next += interval;
+        }
+        screen.draw(&board)?;
+        live.wait(TICK);
+    }
+}
+
+/// What is to be watched; clap has seen to it that it is one thing.
+fn target(arguments: &Arguments) -> (Target, String) {
+    if let Some(pid) = arguments.pid {
+        (Target::Process(pid), format!("process {pid}"))
+    } else if let Some(name) = &arguments.container {
+        (Target::Container(name.clone()), format!("container {name}"))
+    } else if let Some(path) = &arguments.cgroup {
+        let title = format!("control group {}", path.display());
+        (Target::Cgroup(path.clone()), title)
+    } else {
+        (Target::All, "this machine".to_owned())
+    }
+}
+
+/// The version of Python, if there is only one.
+fn python(live: &Live) -> String {
+    let mut versions: Vec<_> = live
+        .interpreters()
+        .iter()
+        .map(|interpreter| interpreter.version.as_deref())
+        .collect();
+    versions.dedup();
+    match versions.as_slice() {
+        [Some(version)] => format!(", Python {version}"),
+        _ => String::new(),
+    }
+}
