@@ -1,6 +1,6 @@
 //! Where CPython keeps the switch interval of a GIL (`sys.getswitchinterval()`).
 
-/// The versions of CPython 3 whose `struct _gil_runtime_state` (Include/internal/pycore_gil.h) begins with the interval, in
+/// The versions of CPython 3 whose `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`) begins with the interval, in
 /// microseconds; in a free-threaded build, with an int and then the interval.
 const KNOWN: std::ops::RangeInclusive<u32> = 8..=15;
 /// In microseconds. `sys.setswitchinterval` takes more, but nobody wants it.

@@ -224,13 +224,12 @@ impl Group {
         if !known && self.members.takes_in_others() && !self.members.contains(pid) {
             return;
         }
-        match self.finder.look_at_exec(pid) {
-            Some(interpreter) => self.add(interpreter),
-            None => {
-                let since = Instant::now();
-                let next_look = since + FIRST_LOOK;
-                self.late.insert(pid, Late { since, next_look });
-            }
+        if let Some(interpreter) = self.finder.look_at_exec(pid) {
+            self.add(interpreter);
+        } else {
+            let since = Instant::now();
+            let next_look = since + FIRST_LOOK;
+            self.late.insert(pid, Late { since, next_look });
         }
     }
 
@@ -248,11 +247,10 @@ impl Group {
         for pid in due {
             if self.finder.has_news(pid)
                 && let Ok(Found::Interpreter(interpreter)) = self.finder.look(pid, Breadth::Names)
+                && interpreter.is_settled()
             {
-                if interpreter.is_settled() {
-                    self.late.remove(&pid);
-                    self.add(interpreter);
-                }
+                self.late.remove(&pid);
+                self.add(interpreter);
             }
         }
     }

@@ -107,6 +107,7 @@ impl Live {
     }
 
     /// Whether the process, or all of them, are gone.
+    #[must_use]
     pub fn has_ended(&self) -> bool {
         match &self.process {
             Some(process) => process.has_ended(),
