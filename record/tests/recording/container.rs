@@ -80,6 +80,13 @@ impl Container {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    fn wait_for_lines(&self, count: usize) {
+        let begin = Instant::now();
+        while self.printed().lines().count() < count && begin.elapsed() < Duration::from_secs(30) {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn kill(&self) {
         let killed = self.podman().args(["kill", &self.name]).output().unwrap();
         assert!(killed.status.success(), "{killed:?}");
@@ -130,10 +137,7 @@ if os.fork() == 0:
         Ok(container) => container,
         Err(reason) => return machine::not_run(test, &reason),
     };
-    let begin = Instant::now();
-    while container.printed().lines().count() < 2 && begin.elapsed() < Duration::from_secs(30) {
-        thread::sleep(Duration::from_millis(50));
-    }
+    container.wait_for_lines(2);
     let id = container.id();
     // By its name, which podman knows, and by the beginning of its id.
     for name in [container.name.as_str(), &id[..12]] {
@@ -146,44 +150,8 @@ if os.fork() == 0:
             ..Options::default()
         };
         record(&Target::Container(name.to_owned()), &options, &mut Silent).unwrap();
-        let trace = Trace::read(&output);
-        let threads = trace.by_thread();
-        for line in container.printed().lines() {
-            let [_, tid, pid] = line.split(' ').collect::<Vec<_>>()[..] else {
-                panic!("{line}");
-            };
-            let inner = |thread: &crate::trace::Sums| thread.native_id.to_string() == tid;
-            let (host_tid, thread) = threads.iter().find(|(_, thread)| inner(thread)).unwrap();
-            let status = fs_err::read_to_string(format!("/proc/{host_tid}/status")).unwrap();
-            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            let numbers: Vec<_> = numbers.unwrap().split_ascii_whitespace().collect();
-            assert_eq!(numbers, [&*host_tid.to_string(), tid], "host's and its own");
-            assert!(thread.drops > 0);
-            let is_first = pid == "1";
-            assert_eq!(
-                thread.names.last().unwrap() == "worker",
-                is_first,
-                "{thread:?}"
-            );
-        }
-        let report = gil_report::analyse(
-            fs_err::File::open(&output).unwrap(),
-            &gil_report::Options::default(),
-        )
-        .unwrap();
-        let session = &report.summary.sessions[0];
-        assert_eq!(session.target, Some(format!("container:{id}")));
-        assert_eq!(session.processes.len(), 2);
-        for process in &session.processes {
-            assert_eq!(process.container.as_ref(), Some(&id));
-            assert_eq!(process.cpu_limit.as_deref(), Some("1.5"));
-        }
-        let inner: Vec<_> = session
-            .processes
-            .iter()
-            .map(|process| process.inner_pid)
-            .collect();
-        assert!(inner.contains(&Some(1)), "{inner:?}");
+        names_and_numbers_are_right(&container, &output);
+        the_report_knows_the_container(&id, &output);
     }
 
     // It goes while it is recorded, and then is not there any more.
@@ -212,4 +180,49 @@ if os.fork() == 0:
         ),
         "{error}"
     );
+}
+
+/// The threads are those that the container's program has printed.
+fn names_and_numbers_are_right(container: &Container, output: &Path) {
+    let trace = Trace::read(output);
+    let threads = trace.by_thread();
+    for line in container.printed().lines() {
+        let [_, tid, pid] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let inner = |thread: &crate::trace::Sums| thread.native_id.to_string() == tid;
+        let (host_tid, thread) = threads.iter().find(|(_, thread)| inner(thread)).unwrap();
+        let status = fs_err::read_to_string(format!("/proc/{host_tid}/status")).unwrap();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let numbers: Vec<_> = numbers.unwrap().split_ascii_whitespace().collect();
+        assert_eq!(numbers, [&*host_tid.to_string(), tid], "host's and its own");
+        assert!(thread.drops > 0);
+        let is_first = pid == "1";
+        assert_eq!(
+            thread.names.last().unwrap() == "worker",
+            is_first,
+            "{thread:?}"
+        );
+    }
+}
+
+fn the_report_knows_the_container(id: &str, output: &Path) {
+    let report = gil_report::analyse(
+        fs_err::File::open(output).unwrap(),
+        &gil_report::Options::default(),
+    )
+    .unwrap();
+    let session = &report.summary.sessions[0];
+    assert_eq!(session.target, Some(format!("container:{id}")));
+    assert_eq!(session.processes.len(), 2);
+    for process in &session.processes {
+        assert_eq!(process.container.as_deref(), Some(id));
+        assert_eq!(process.cpu_limit.as_deref(), Some("1.5"));
+    }
+    let inner: Vec<_> = session
+        .processes
+        .iter()
+        .map(|process| process.inner_pid)
+        .collect();
+    assert!(inner.contains(&Some(1)), "{inner:?}");
 }

@@ -139,26 +139,26 @@ open({:?}, 'w').close()
 ",
         done.display().to_string()
     );
-    let (recording, text) = thread::scope(|scope| {
+    let (recording, written) = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut text = Vec::new();
+            let mut written = Vec::new();
             let mut file = File::open(&pipe).unwrap();
             let mut some = vec![0; 65536];
             let length = file.read(&mut some).unwrap();
-            text.extend_from_slice(&some[..length]);
+            written.extend_from_slice(&some[..length]);
             while !done.exists() {
                 thread::yield_now();
                 thread::sleep(std::time::Duration::from_millis(20));
             }
-            file.read_to_end(&mut text).unwrap();
-            text
+            file.read_to_end(&mut written).unwrap();
+            written
         });
         let recording = run(&python, &code, &pipe).unwrap();
         (recording, reader.join().unwrap())
     });
     assert!(recording.lost > 0, "the buffer was large enough for all");
     let (mut events, mut lost) = (0, 0);
-    let mut trace = TextReader::new(text.as_slice()).unwrap();
+    let mut trace = TextReader::new(written.as_slice()).unwrap();
     while let Some(event) = trace.next_event().unwrap() {
         match event.kind {
             Kind::Drop { .. }
@@ -201,7 +201,7 @@ while True:
     os.read(zero, 1)
 ";
     let error = run(&python, code, &output).unwrap_err();
-    let text = fs_err::read(&output).unwrap();
+    let written = fs_err::read(&output).unwrap();
     assert!(
         Command::new("umount")
             .arg(folder.path())
@@ -211,7 +211,7 @@ while True:
     );
     assert!(matches!(error, RecordError::Write { .. }), "{error}");
     assert!(error.to_string().contains("No space left"), "{error}");
-    let mut reader = TextReader::new(text.as_slice()).unwrap();
+    let mut reader = TextReader::new(written.as_slice()).unwrap();
     let mut events = 0;
     while reader.next_event().unwrap().is_some() {
         events += 1;

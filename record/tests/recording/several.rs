@@ -153,7 +153,7 @@ fn a_neighbour_is_not_recorded() {
         let output = folder.path().join(format!("{alone}.trace"));
         let mut semaphores = (0, 0);
         let mut look = Then(Some(|| {
-            semaphores = (recorded.semaphore(), neighbour.semaphore())
+            semaphores = (recorded.semaphore(), neighbour.semaphore());
         }));
         let options = Options {
             alone,
