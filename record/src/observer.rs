@@ -18,6 +18,8 @@ pub trait Observer {
     fn progress(&mut self, _elapsed: Duration, _events: u64, _lost: u64) {}
     /// The tracer ended before it was asked to, with these words.
     fn tracer_ended(&mut self, _words: &str) {}
+    /// During the last second the recording took more from the processes than it may: this share of one processor.
+    fn over_budget(&mut self, _share: f64) {}
     /// Recording stops; what is on its way is still collected.
     fn stopping(&mut self, _reason: StopReason) {}
 }

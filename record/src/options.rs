@@ -59,6 +59,9 @@ pub struct Options {
     /// Record one process and nothing that it starts. Otherwise other processes that run the same interpreter's file hit its
     /// markers as well, which costs them time, although they are not recorded. By the native tracer only.
     pub alone: bool,
+    /// The observer is told when the recording takes more than this share of one processor from the processes, 0.05 for 5 %. By the
+    /// native tracer only, which knows.
+    pub max_overhead: Option<f64>,
     /// For how long; without it until the process ends or `stop` is set.
     pub duration: Option<Duration>,
     /// The trace file; without it `gil-PID-TIME.trace` in the current folder.

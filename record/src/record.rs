@@ -264,6 +264,7 @@ fn watch(
 ) -> Result<Recording, RecordError> {
     let begin = Instant::now();
     let mut next_progress = PROGRESS;
+    let mut budget = Budget::default();
     let reason = loop {
         let elapsed = begin.elapsed();
         if options.stop.is_set() {
@@ -286,6 +287,12 @@ fn watch(
         if elapsed >= next_progress {
             let (events, lost) = session.counts().read();
             observer.progress(elapsed, events, lost);
+            if let Some(limit) = options.max_overhead
+                && let Some(share) = budget.share(session.as_mut(), elapsed)
+                && share > limit
+            {
+                observer.over_budget(share);
+            }
             next_progress += PROGRESS;
         }
         let left = options
@@ -314,6 +321,24 @@ fn watch(
         cost: counts.cost(),
         command_status: None,
     })
+}
+
+/// What a recording takes from the processes, over time.
+#[derive(Debug, Default)]
+struct Budget {
+    elapsed: Duration,
+    total: Duration,
+}
+
+impl Budget {
+    /// The share of one processor that it has taken since the last time; `None` where that is not known.
+    fn share(&mut self, session: &mut dyn Session, elapsed: Duration) -> Option<f64> {
+        let total = session.cost()?.total();
+        let taken = total.saturating_sub(self.total).as_secs_f64();
+        let passed = elapsed.saturating_sub(self.elapsed).as_secs_f64();
+        (self.elapsed, self.total) = (elapsed, total);
+        (passed > 0.0).then(|| taken / passed)
+    }
 }
 
 /// Whether the process, or else all of them, are gone.

@@ -121,6 +121,11 @@ pub(crate) trait Session {
         None
     }
 
+    /// What it has cost the processes up to now, where that is known.
+    fn cost(&mut self) -> Option<Cost> {
+        None
+    }
+
     /// Whether it has ended by itself, or can write no more.
     fn has_ended(&mut self) -> bool;
 

@@ -58,6 +58,9 @@ pub struct Arguments {
     /// With `--mode slow`: a cycle is an event when its hold or its wait lasts so long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5ms")]
     over: Duration,
+    /// Warn when the recording takes more than this share of one processor from the processes (native tracer)
+    #[arg(long, value_name = "SHARE", value_parser = percentage, default_value = "5%")]
+    max_overhead: f64,
     /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.trace, or the container's id instead]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -127,6 +130,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             ModeName::Slow => Mode::Slow(arguments.over),
         },
         alone: arguments.alone,
+        max_overhead: Some(arguments.max_overhead),
         duration: arguments.duration,
         output: arguments.output.clone(),
         force: arguments.force,
@@ -135,11 +139,21 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     };
     let mut told = Told {
         duration: arguments.duration,
+        warned: false,
     };
     let recording =
         gil_record::record(&target, &options, &mut told).map_err(|error| failure(&error))?;
     tell(&recording);
     deliver(&recording.finished, arguments)
+}
+
+/// `5%`, as the share 0.05.
+fn percentage(typed: &str) -> Result<f64, String> {
+    let number = typed.strip_suffix('%').unwrap_or(typed).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if percent.is_finite() && percent > 0.0 => Ok(percent / 100.0),
+        _ => Err("a percentage is wanted, such as 5%".to_owned()),
+    }
 }
 
 /// What is to be recorded; clap has seen to it that it is one thing.
@@ -244,6 +258,8 @@ pub(super) fn failure(error: &RecordError) -> CommandError {
 /// Tells the user what a recording does, as it does it.
 struct Told {
     duration: Option<Duration>,
+    /// It was said that the recording costs too much.
+    warned: bool,
 }
 
 impl Observer for Told {
@@ -265,6 +281,16 @@ impl Observer for Told {
 
     fn tracer_ended(&mut self, words: &str) {
         terminal::warning(&format!("the tracer ended by itself: {words}"));
+    }
+
+    fn over_budget(&mut self, share: f64) {
+        if !self.warned {
+            self.warned = true;
+            terminal::warning(&format!(
+                "recording takes {:.1} % of one processor from the process, more than --max-overhead: `--mode slow` and `--mode summary` cost less",
+                share * 100.0
+            ));
+        }
     }
 
     fn stopping(&mut self, reason: StopReason) {

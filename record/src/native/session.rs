@@ -13,6 +13,7 @@ use crate::native::open::OpenCycle;
 use crate::native::reader::Reader;
 use crate::native::totals::{self, Everything};
 use crate::native::{attach_error, summary};
+use crate::record::Cost;
 use crate::stop::StopReason;
 use crate::tracer::{Counts, Finished, Output, Session};
 use crate::window::Window;
@@ -27,6 +28,8 @@ pub(super) struct Running {
     window: Arc<Window>,
     /// Reads events, if there are any.
     reader: Option<Reader>,
+    /// What a hit costs, once that was asked for.
+    hit_ns: Option<u64>,
 }
 
 impl Running {
@@ -63,6 +66,7 @@ impl Running {
             counts,
             window,
             reader,
+            hit_ns: None,
         };
         running.pass_notes();
         Ok(running)
@@ -112,6 +116,26 @@ impl Session for Running {
     fn wait(&mut self, timeout: Duration) {
         self.group.wait(timeout);
         self.pass_notes();
+    }
+
+    fn cost(&mut self) -> Option<Cost> {
+        if self.hit_ns.is_none() {
+            let nop = self.group.nop()?;
+            self.hit_ns = calibrate::hit_ns(nop, &self.group.work);
+        }
+        let hits = if self.group.work.keep_totals {
+            let lanes = totals::lanes(&self.group.tables).ok()?;
+            lanes
+                .iter()
+                .map(|(_, lane)| lane.hits + lane.requests)
+                .sum()
+        } else {
+            self.counts.hits.load(Ordering::Relaxed)
+        };
+        Some(Cost {
+            hits,
+            hit_ns: self.hit_ns?,
+        })
     }
 
     fn processes(&mut self) -> Option<usize> {

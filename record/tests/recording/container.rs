@@ -6,7 +6,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gil_record::{Backend, Mode, Options, RecordError, Silent, StopReason, Target, record};
+use gil_record::{
+    Backend, Interpreter, Mode, Observer, Options, RecordError, Silent, StopReason, Target, record,
+};
 
 use crate::machine;
 use crate::trace::Trace;
@@ -93,6 +95,15 @@ impl Container {
     }
 }
 
+/// Kills it once the tracer is attached.
+struct Kill<'a>(&'a Container);
+
+impl Observer for Kill<'_> {
+    fn attached(&mut self, _interpreters: &[Interpreter]) {
+        self.0.kill();
+    }
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
         let _ = self
@@ -161,13 +172,7 @@ if os.fork() == 0:
         ..Options::default()
     };
     let target = Target::Container(container.name.clone());
-    let recording = thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::sleep(Duration::from_millis(500));
-            container.kill();
-        });
-        record(&target, &options, &mut Silent).unwrap()
-    });
+    let recording = record(&target, &options, &mut Kill(&container)).unwrap();
     assert_eq!(recording.reason, StopReason::Exit);
     let error = record(&target, &options, &mut Silent).unwrap_err();
     assert!(

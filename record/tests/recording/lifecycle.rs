@@ -306,3 +306,41 @@ fn is_about_somebody(kind: &Kind) -> bool {
         Kind::Thread(_) | Kind::Process { .. } | Kind::Gil { .. } | Kind::End { .. }
     )
 }
+
+/// Counts how often it is told that a recording takes too much.
+#[derive(Default)]
+struct Warned(usize);
+
+impl Observer for Warned {
+    fn over_budget(&mut self, share: f64) {
+        assert!(share > 0.0);
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn a_recording_that_costs_too_much_is_told_of() {
+    let Some(_turn) = machine::tracing("a_recording_that_costs_too_much_is_told_of") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
+    fire.go();
+    // Any cost is more than the first limit, and none is more than the second.
+    for (limit, is_too_much) in [(1e-12, true), (1e6, false)] {
+        for mode in [Mode::Events, Mode::Summary] {
+            let options = Options {
+                backend: Backend::Native,
+                mode,
+                max_overhead: Some(limit),
+                duration: Some(Duration::from_millis(1500)),
+                output: Some(folder.path().join("x.trace")),
+                force: true,
+                ..Options::default()
+            };
+            let mut warned = Warned::default();
+            record(&Target::Process(fire.ready.pid), &options, &mut warned).unwrap();
+            assert_eq!(warned.0 > 0, is_too_much, "{mode:?} with {limit}");
+        }
+    }
+}
