@@ -71,11 +71,9 @@ fn status_line(pid: u32, name: &str) -> Option<String> {
     Some(line.trim_start_matches(':').trim().to_owned())
 }
 
-/// Who started a process; 0 when nobody did, or it is gone.
-pub(crate) fn parent(pid: u32) -> u32 {
-    status_line(pid, "PPid")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
+/// Who started a process; 0 when nobody of its namespace did, `None` when it is gone.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    status_line(pid, "PPid")?.parse().ok()
 }
 
 /// The number of a process in its own pid namespace: the last of those that it has.

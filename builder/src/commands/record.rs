@@ -287,7 +287,7 @@ impl Observer for Told {
         if !self.warned {
             self.warned = true;
             terminal::warning(&format!(
-                "recording takes {:.1} % of one processor from the process, more than --max-overhead: `--mode slow` and `--mode summary` cost less",
+                "recording takes {:.1} % of one processor from the process, more than --max-overhead: end it with Ctrl-C, or record for a shorter time",
                 share * 100.0
             ));
         }

@@ -7,7 +7,7 @@ use gil_probes::elf;
 use rustix::process::Signal;
 
 use crate::clock;
-use crate::facts;
+use crate::facts::{self, Inherited};
 use crate::interpreter::{Breadth, Finder, Found, Interpreter};
 use crate::interval;
 use crate::members::Members;
@@ -44,6 +44,7 @@ struct File {
 /// A process that is recorded.
 struct Recorded {
     interpreter: Interpreter,
+    command: Option<String>,
     file: usize,
 }
 
@@ -209,12 +210,15 @@ impl Group {
     }
 
     fn forked(&mut self, pid: u32, parent: u32) {
-        let Some(parent) = self.processes.get(&parent) else {
+        let Some(recorded) = self.processes.get(&parent) else {
             return;
         };
-        let interpreter = parent.interpreter.in_child(pid);
-        let file = parent.file;
-        self.remember(interpreter, file);
+        let interpreter = recorded.interpreter.in_child(pid);
+        let inherited = Inherited {
+            parent: Some(parent),
+            command: recorded.command.clone(),
+        };
+        self.remember(interpreter, recorded.file, inherited);
     }
 
     fn started_program(&mut self, pid: u32) {
@@ -285,16 +289,21 @@ impl Group {
         let pid = interpreter.pid;
         self.follower.add(pid);
         match self.file(&interpreter) {
-            Ok(file) => self.remember(interpreter, file),
+            Ok(file) => self.remember(interpreter, file, Inherited::default()),
             Err(error) => self.fail(pid, error),
         }
     }
 
-    fn remember(&mut self, interpreter: Interpreter, file: usize) {
-        let line = facts::process_line(clock::monotonic_ns(), &interpreter);
+    fn remember(&mut self, interpreter: Interpreter, file: usize, inherited: Inherited) {
+        let now_ns = clock::monotonic_ns();
+        let (line, command) = facts::process_line(now_ns, &interpreter, inherited);
         self.notes.push(line);
-        self.processes
-            .insert(interpreter.pid, Recorded { interpreter, file });
+        let recorded = Recorded {
+            command,
+            file,
+            interpreter,
+        };
+        self.processes.insert(recorded.interpreter.pid, recorded);
     }
 
     fn fail(&mut self, pid: u32, error: NativeError) {
