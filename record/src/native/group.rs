@@ -299,9 +299,9 @@ impl Group {
         let (line, command) = facts::process_line(now_ns, &interpreter, inherited);
         self.notes.push(line);
         let recorded = Recorded {
+            interpreter,
             command,
             file,
-            interpreter,
         };
         self.processes.insert(recorded.interpreter.pid, recorded);
     }
