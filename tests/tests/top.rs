@@ -151,6 +151,22 @@ fn top_shows_who_holds_and_gives_the_terminal_back() {
     );
     terminal.is_as_it_was();
 
+    // When the terminal is gone.
+    let other = tempfile::tempdir().unwrap();
+    let gone = Terminal::start(other.path());
+    gone.type_line(&format!(
+        "sh -c 'echo $$ >{}/pid; exec {command}'",
+        other.path().display()
+    ));
+    gone.wait_for(|screen| screen.contains("\ncpu "));
+    let pid = fs_err::read_to_string(other.path().join("pid")).unwrap();
+    drop(gone);
+    let begin = Instant::now();
+    while Path::new("/proc").join(pid.trim()).exists() {
+        assert!(begin.elapsed() < PATIENCE, "top stays without its terminal");
+        thread::sleep(Duration::from_millis(50));
+    }
+
     // When the process is gone.
     terminal.type_line(&command);
     terminal.wait_for(|screen| screen.contains("\ncpu "));

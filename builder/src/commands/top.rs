@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,10 +14,12 @@ use crate::error::{CommandError, Exit};
 use crate::terminal;
 use crate::top::board::Board;
 use crate::top::keys::{self, After};
-use crate::top::screen::Screen;
+use crate::top::screen::{self, Screen};
 
 /// How often keys and new processes are looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// How long leaving may take.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A shorter interval shows nothing but noise.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, stop.shared())?;
     }
+    leave_in_any_case(stop.clone());
     let (target, title) = target(arguments);
     let mut live = Live::attach(&target).map_err(|error| record::failure(&error))?;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
@@ -67,6 +71,18 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         terminal::step("Ended", "what was watched has ended");
     }
     Ok(())
+}
+
+/// A terminal that goes while a key is being read keeps the reader for ever: whoever asks us to stop still gets his way.
+fn leave_in_any_case(stop: StopFlag) {
+    thread::spawn(move || {
+        while !stop.is_set() {
+            thread::sleep(TICK);
+        }
+        thread::sleep(PATIENCE);
+        let _ = ratatui::try_restore();
+        std::process::exit(1);
+    });
 }
 
 /// Shows the board until there is a reason to stop; whether that is that nobody is left.
@@ -86,7 +102,7 @@ fn watch(
                 return Ok(false);
             }
         }
-        if stop.is_set() {
+        if stop.is_set() || screen::has_hung_up() {
             return Ok(false);
         }
         if live.has_ended() {

@@ -7,6 +7,8 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 use crate::top::board::Board;
 use crate::top::draw;
 
@@ -44,7 +46,8 @@ impl Screen {
     /// # Errors
     /// When the terminal is gone.
     pub fn key(&self) -> io::Result<Option<KeyEvent>> {
-        while event::poll(Duration::ZERO)? {
+        // crossterm reads the end of a terminal that has gone for ever.
+        while !has_hung_up() && event::poll(Duration::ZERO)? {
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
             {
@@ -53,6 +56,18 @@ impl Screen {
         }
         Ok(None)
     }
+}
+
+/// Whether the terminal is gone: its window was closed, or the connection is down.
+pub fn has_hung_up() -> bool {
+    let stdin = rustix::stdio::stdin();
+    let mut handles = [PollFd::new(&stdin, PollFlags::IN)];
+    let now = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    poll(&mut handles, Some(&now)).is_ok() && handles[0].revents().intersects(gone)
 }
 
 impl Drop for Screen {
