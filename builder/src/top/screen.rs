@@ -59,6 +59,7 @@ impl Screen {
 }
 
 /// Whether the terminal is gone: its window was closed, or the connection is down.
+#[must_use]
 pub fn has_hung_up() -> bool {
     let stdin = rustix::stdio::stdin();
     let mut handles = [PollFd::new(&stdin, PollFlags::IN)];
