@@ -14,6 +14,8 @@
 
 mod advice;
 mod analyse;
+mod arrow;
+mod convert;
 mod diff;
 mod distribution;
 mod event;
@@ -39,10 +41,13 @@ pub mod summary;
 mod text;
 mod thresholds;
 mod timeline;
+mod trace;
 mod verdict;
 
 pub use advice::Advice;
 pub use analyse::{AnalyseError, Options, analyse, summarise};
+pub use arrow::{ArrowReader, ArrowTraceError, ArrowWriter};
+pub use convert::write_as_arrow;
 pub use diff::{Diff, Side, Spread, ThreadDiff, ThreadSide};
 pub use distribution::Distribution;
 pub use event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};

@@ -16,7 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use thiserror::Error;
 
-use crate::interval::{Interval, IntervalSink, State};
+use crate::interval::{Interval, IntervalSink};
 use crate::summary::Session;
 
 /// Rows of a batch.
@@ -176,13 +176,6 @@ fn schema() -> Schema {
     ])
 }
 
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Hold => "hold",
-        State::Wait => "wait",
-    }
-}
-
 /// Rows that are not written yet, in the order of the schema.
 #[derive(Default)]
 struct Columns {
@@ -205,7 +198,7 @@ impl Columns {
     fn add(&mut self, session: u32, interval: &Interval<'_>) {
         self.rows += 1;
         self.session.append_value(session);
-        self.state.append_value(state_name(interval.state));
+        self.state.append_value(interval.state.word());
         self.pid.append_value(interval.pid);
         self.tid.append_value(interval.tid);
         self.name.append_option(interval.name);
@@ -250,7 +243,7 @@ fn write_csv(output: &mut impl Write, session: u32, interval: &Interval<'_>) -> 
         open,
         ..
     } = interval;
-    let state = state_name(interval.state);
+    let state = interval.state.word();
     let name = interval.name.map_or_else(String::new, quoted);
     let duration_ns = end_ns - start_ns;
     write!(
