@@ -2,18 +2,39 @@
 
 use std::collections::VecDeque;
 
-/// No entry of the list of longest holds.
-pub(crate) const NOT_LONG: u32 = u32::MAX;
-
 /// One finished hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
-    /// The holder's number among the GIL's threads.
-    pub(crate) holder: u32,
-    /// Where it stands in the list of longest holds, or [`NOT_LONG`].
-    pub(crate) long: u32,
+    /// The holder's number among the GIL's threads; with [`LONG`] if it stands in the list of longest holds.
+    who: u32,
+    /// Where it stands in that list.
+    slot: u32,
+}
+
+/// Marks a hold that stands in the list of longest holds. No GIL has so many threads.
+const LONG: u32 = 1 << 31;
+
+impl Held {
+    /// A hold by the thread of that number; `slot` is its place in the list of longest holds.
+    pub(crate) fn new(start_ns: u64, end_ns: u64, holder: u32, slot: Option<u32>) -> Self {
+        Self {
+            start_ns,
+            end_ns,
+            who: holder | slot.map_or(0, |_| LONG),
+            slot: slot.unwrap_or(0),
+        }
+    }
+
+    pub(crate) fn holder(&self) -> u32 {
+        self.who & !LONG
+    }
+
+    /// Its place in the list of longest holds.
+    pub(crate) fn slot(&self) -> Option<u32> {
+        (self.who & LONG != 0).then_some(self.slot)
+    }
 }
 
 /// Holds of one GIL, one after the other; they never overlap.
@@ -50,28 +71,44 @@ impl History {
         }
     }
 
-    /// Splits a wait over those who held the GIL during it. The parts given to `blame` and the rest add up to the
-    /// wait. Holds by `waiter` itself count as nobody's: they touch its wait only where two clocks disagree.
+    /// Splits a wait over those who held the GIL during it: adds to `row`, which has a cell for each holder by number. What has no cell, and
+    /// holds in the list of longest ones, go to `blame`. The parts and the rest add up to the wait. Holds by `waiter` itself count as
+    /// nobody's: they touch its wait only where two clocks disagree.
     #[inline]
     pub(crate) fn split(
         &self,
         waiter: u32,
         start_ns: u64,
         end_ns: u64,
+        row: &mut [u64],
         mut blame: impl FnMut(Held, u64),
     ) -> Rest {
         let mut rest = end_ns.saturating_sub(start_ns);
-        for held in self.holds.iter().rev() {
-            if held.end_ns <= start_ns {
-                break;
+        let mut take = |held: &Held, part_ns: u64| {
+            if held.holder() != waiter {
+                rest -= part_ns;
+                match row.get_mut(held.who as usize) {
+                    Some(cell) => *cell += part_ns,
+                    None => blame(*held, part_ns),
+                }
             }
-            let part = held
-                .end_ns
-                .min(end_ns)
-                .saturating_sub(held.start_ns.max(start_ns));
-            if part > 0 && held.holder != waiter {
-                rest -= part;
-                blame(*held, part);
+        };
+        let (older, newer) = self.holds.as_slices();
+        'all: for holds in [newer, older] {
+            for held in holds.iter().rev() {
+                // Nearly all lie within the wait as a whole.
+                if held.start_ns >= start_ns && held.end_ns <= end_ns {
+                    take(held, held.end_ns - held.start_ns);
+                    continue;
+                }
+                if held.end_ns <= start_ns {
+                    break 'all;
+                }
+                let from_ns = held.start_ns.max(start_ns);
+                let part_ns = held.end_ns.min(end_ns).saturating_sub(from_ns);
+                if part_ns > 0 {
+                    take(held, part_ns);
+                }
             }
         }
         let forgotten_ns = self
@@ -93,12 +130,7 @@ mod tests {
     fn history(holds: &[(u64, u64, u32)]) -> History {
         let mut history = History::default();
         for &(start_ns, end_ns, holder) in holds {
-            history.push(Held {
-                start_ns,
-                end_ns,
-                holder,
-                long: NOT_LONG,
-            });
+            history.push(Held::new(start_ns, end_ns, holder, None));
         }
         history
     }
@@ -107,9 +139,16 @@ mod tests {
     fn splits_to_the_nanosecond() {
         let history = history(&[(0, 10, 1), (12, 20, 2), (20, 25, 1), (30, 40, 0)]);
         let mut parts = Vec::new();
-        let rest = history.split(0, 5, 30, |held, part| parts.push((held.holder, part)));
+        let rest = history.split(0, 5, 30, &mut [], |held, part| {
+            parts.push((held.holder(), part))
+        });
         assert_eq!(parts, [(1, 5), (2, 8), (1, 5)]);
         assert_eq!(rest.nobody_ns, 7);
+        let mut row = [0; 2];
+        history.split(0, 5, 30, &mut row, |held, part| {
+            assert_eq!((held.holder(), part), (2, 8))
+        });
+        assert_eq!(row, [0, 6]);
         assert_eq!(rest.forgotten_ns, 0);
     }
 
@@ -118,7 +157,9 @@ mod tests {
         let mut history = history(&[(0, 10, 1), (12, 20, 2)]);
         history.forget_oldest();
         let mut parts = Vec::new();
-        let rest = history.split(0, 5, 20, |held, part| parts.push((held.holder, part)));
+        let rest = history.split(0, 5, 20, &mut [], |held, part| {
+            parts.push((held.holder(), part))
+        });
         assert_eq!(parts, [(2, 8)]);
         assert_eq!(rest.forgotten_ns, 5);
         assert_eq!(rest.nobody_ns, 2);

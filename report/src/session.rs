@@ -8,6 +8,7 @@ use crate::gil::{Figures, GilState, Span};
 use crate::header::Header;
 use crate::interval::{Interval, IntervalSink, State};
 use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
+use crate::recent::Recent;
 use crate::registry::{Introduced, Registry, ThreadIndex};
 use crate::summary::{Losses, Session};
 
@@ -49,6 +50,8 @@ pub(crate) struct SessionState {
     lanes: Vec<Lane>,
     /// The lanes of the thread that a tid stands for now, by GIL address.
     by_tid: FxHashMap<u32, Vec<(u64, u32)>>,
+    /// The lanes that were looked up last.
+    recent: Recent,
     gils: Vec<GilState>,
     by_address: FxHashMap<(u32, u64), u32>,
     /// Lines of figures over all GILs.
@@ -69,6 +72,7 @@ impl SessionState {
             registry: Registry::new(header.pid),
             lanes: Vec::new(),
             by_tid: FxHashMap::default(),
+            recent: Recent::default(),
             gils: Vec::new(),
             by_address: FxHashMap::default(),
             figures: 0,
@@ -214,17 +218,23 @@ impl SessionState {
     /// The lane of a thread and a GIL; `None` when there are too many.
     #[inline]
     fn lane(&mut self, tid: u32, address: u64) -> Option<u32> {
+        let recent = self.recent.get(tid, address);
+        recent.or_else(|| self.look_up_lane(tid, address))
+    }
+
+    fn look_up_lane(&mut self, tid: u32, address: u64) -> Option<u32> {
         let known = self.by_tid.get(&tid).and_then(|lanes| {
             lanes
                 .iter()
                 .find(|(known, _)| *known == address)
                 .map(|&(_, lane)| lane)
         });
-        known.or_else(|| {
-            let lane = self.new_lane(tid, address);
-            self.losses.beyond_limits += u64::from(lane.is_none());
-            lane
-        })
+        let lane = known.or_else(|| self.new_lane(tid, address));
+        match lane {
+            Some(lane) => self.recent.put(tid, address, lane),
+            None => self.losses.beyond_limits += 1,
+        }
+        lane
     }
 
     fn new_lane(&mut self, tid: u32, address: u64) -> Option<u32> {
@@ -260,6 +270,7 @@ impl SessionState {
 
     /// The tid stands for another thread from now on: what the one before left open stays so.
     fn forget(&mut self, tid: u32) {
+        self.recent = Recent::default();
         for (_, lane) in self.by_tid.remove(&tid).unwrap_or_default() {
             let progress = std::mem::take(&mut self.lanes[lane as usize].progress);
             match progress.open(true) {
@@ -366,8 +377,12 @@ impl SessionState {
             open,
         };
         let Lane { gil, number, .. } = self.lanes[lane as usize];
-        let holder = self.gils[gil as usize].wait(number, span);
-        self.tell(lane, State::Wait, span, false, holder, sink);
+        let gil = &mut self.gils[gil as usize];
+        gil.wait(number, span);
+        if sink.wants_intervals() {
+            let holder = gil.held_most(number, span);
+            self.tell(lane, State::Wait, span, false, holder, sink);
+        }
     }
 
     #[inline]
