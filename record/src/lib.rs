@@ -12,6 +12,7 @@
 mod bpftrace;
 mod clock;
 mod error;
+mod events;
 mod interpreter;
 mod launch;
 mod maps;
@@ -33,7 +34,7 @@ mod window;
 pub use error::RecordError;
 pub use interpreter::{Found, Interpreter, find};
 pub use observer::{Observer, Silent};
-pub use options::{Backend, Mode, Options, Target};
+pub use options::{Backend, Form, Mode, Options, Target};
 pub use record::{Cost, Recording, interpreter_of, record};
 pub use stop::{StopFlag, StopReason};
 pub use tracer::Finished;

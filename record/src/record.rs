@@ -6,13 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::RecordError;
+use crate::events::EventFile;
 use crate::interpreter::{self, Found, Interpreter};
 use crate::launch::Launched;
 use crate::observer::Observer;
-use crate::options::{Mode, Options, Target};
+use crate::options::{Form, Mode, Options, Target};
 use crate::process::{self, Process};
 use crate::stop::StopReason;
-use crate::trace::{self, TraceFile};
+use crate::trace;
 use crate::tracer::{self, Finished, Output, Plan, Session, Tracer};
 
 /// How often to look whether there is a reason to stop.
@@ -129,11 +130,15 @@ fn attach(
     let output = match options.mode {
         Mode::Summary => Output::Summary,
         Mode::Events | Mode::Slow(_) => {
+            let named = options.output.as_deref();
+            let form = options
+                .form
+                .unwrap_or_else(|| named.map_or(Form::Arrow, Form::of));
             let path = options
                 .output
                 .clone()
-                .unwrap_or_else(|| trace::default_path(interpreter.pid));
-            let file = TraceFile::create(&path, options.force)?;
+                .unwrap_or_else(|| trace::default_path(interpreter.pid, form));
+            let file = EventFile::create(&path, options.force, form)?;
             Output::Events {
                 file,
                 command: process::command_line(interpreter.pid),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::bpftrace::Bpftrace;
 use crate::error::RecordError;
+use crate::events::EventFile;
 use crate::interpreter::Interpreter;
 use crate::native::Native;
 use crate::observer::Observer;
@@ -14,7 +15,6 @@ use crate::options::{Backend, Mode, Options};
 use crate::record::Cost;
 use crate::stop::{StopFlag, StopReason};
 use crate::systemtap::Systemtap;
-use crate::trace::TraceFile;
 
 /// A way to get at the markers.
 pub(crate) trait Tracer {
@@ -76,7 +76,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) enum Output {
     Events {
-        file: TraceFile,
+        file: EventFile,
         command: Option<String>,
         /// Only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
         over: Option<Duration>,

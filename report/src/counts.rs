@@ -10,6 +10,15 @@ pub(crate) struct Counts(Vec<u64>);
 
 impl Counts {
     #[inline]
+    pub(crate) fn add_one(&mut self, value: u64) {
+        let index = index(value);
+        match self.0.get_mut(index) {
+            // There are fewer events than this can count.
+            Some(counted) => *counted = counted.wrapping_add(1),
+            None => self.grow(index, 1),
+        }
+    }
+
     pub(crate) fn add(&mut self, value: u64, count: u64) {
         let index = index(value);
         if let Some(counted) = self.0.get_mut(index) {

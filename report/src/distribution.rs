@@ -61,15 +61,20 @@ impl Distribution {
     /// Adds one duration.
     #[inline]
     pub fn record(&mut self, duration_ns: u64) {
-        self.min_ns = if self.count == 0 {
-            duration_ns
+        let min_ns = if self.count == 0 {
+            u64::MAX
         } else {
-            self.min_ns.min(duration_ns)
+            self.min_ns
         };
+        self.min_ns = min_ns.min(duration_ns);
         self.count += 1;
         self.total_ns = self.total_ns.saturating_add(duration_ns);
         self.max_ns = self.max_ns.max(duration_ns);
-        self.add_samples(duration_ns, 1);
+        if let Samples::Counting(counts) = &mut self.samples {
+            counts.add_one(duration_ns);
+        } else {
+            self.add_samples(duration_ns, 1);
+        }
     }
 
     /// Durations of which only this is known; how they are spread is told by [`Distribution::spread`], then
@@ -100,7 +105,7 @@ impl Distribution {
         self.min_ns = self.min_ns.min(self.mean_ns());
     }
 
-    #[inline]
+    #[inline(never)]
     fn add_samples(&mut self, value: u64, count: u64) {
         match &mut self.samples {
             Samples::Counting(counts) => counts.add(value, count),

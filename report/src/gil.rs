@@ -173,7 +173,7 @@ impl GilState {
         }
         self.series.add(Column::Wait, span.start_ns, span.end_ns);
 
-        let mut apart = std::mem::take(&mut self.apart);
+        let apart = &mut self.apart;
         let row = &mut figures.waited_for_ns;
         let rest = self
             .history
@@ -182,10 +182,9 @@ impl GilState {
             });
         figures.wait_on_nobody_ns += rest.nobody_ns;
         figures.wait_unattributed_ns += rest.forgotten_ns;
-        for (held, part_ns) in apart.drain(..) {
-            self.blame_apart(number, held, part_ns);
+        if !self.apart.is_empty() {
+            self.blame_apart(number);
         }
-        self.apart = apart;
 
         if let Some(slot) = self.longest_waits.offer(number, span.start_ns, duration_ns)
             && let Some(entry) = u32::try_from(slot)
@@ -205,27 +204,29 @@ impl GilState {
         }
     }
 
-    /// Adds the part of a wait that a long hold is to blame for, or a holder that the waiter's row does not reach yet.
+    /// Adds the parts of a wait that long holds are to blame for, or holders that the waiter's row does not reach yet.
     #[cold]
-    fn blame_apart(&mut self, number: u32, held: Held, part_ns: u64) {
+    fn blame_apart(&mut self, number: u32) {
         let figures = &mut self.figures[number as usize];
         let row = &mut figures.waited_for_ns;
-        let holder = held.holder() as usize;
-        if holder >= row.len() {
-            let more = holder + 1 - row.len();
-            if self.blame_cells + more <= BLAME_CELLS {
-                self.blame_cells += more;
-                row.resize(holder + 1, 0);
+        for (held, part_ns) in self.apart.drain(..) {
+            let holder = held.holder() as usize;
+            if holder >= row.len() {
+                let more = holder + 1 - row.len();
+                if self.blame_cells + more <= BLAME_CELLS {
+                    self.blame_cells += more;
+                    row.resize(holder + 1, 0);
+                }
             }
-        }
-        match row.get_mut(holder) {
-            Some(cell) => *cell += part_ns,
-            None => figures.wait_unattributed_ns += part_ns,
-        }
-        if let Some(slot) = held.slot()
-            && let Some(entry) = self.longest_holds.get_mut(slot, held.start_ns)
-        {
-            entry.add_other(number, part_ns);
+            match row.get_mut(holder) {
+                Some(cell) => *cell += part_ns,
+                None => figures.wait_unattributed_ns += part_ns,
+            }
+            if let Some(slot) = held.slot()
+                && let Some(entry) = self.longest_holds.get_mut(slot, held.start_ns)
+            {
+                entry.add_other(number, part_ns);
+            }
         }
     }
 

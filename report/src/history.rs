@@ -84,30 +84,32 @@ impl History {
         mut blame: impl FnMut(Held, u64),
     ) -> Rest {
         let mut rest = end_ns.saturating_sub(start_ns);
-        let mut take = |held: &Held, part_ns: u64| {
-            if held.holder() != waiter {
-                rest -= part_ns;
-                match row.get_mut(held.who as usize) {
-                    Some(cell) => *cell += part_ns,
-                    None => blame(*held, part_ns),
-                }
-            }
-        };
         let (older, newer) = self.holds.as_slices();
-        'all: for holds in [newer, older] {
-            for held in holds.iter().rev() {
-                // Nearly all lie within the wait as a whole.
-                if held.start_ns >= start_ns && held.end_ns <= end_ns {
-                    take(held, held.end_ns - held.start_ns);
-                    continue;
+        'all: for mut holds in [newer, older] {
+            // Of all but the last, it is known that they ended before.
+            let mut is_before = holds.last().is_some_and(|held| held.end_ns <= end_ns);
+            loop {
+                if is_before {
+                    let (left, parts_ns) = add_inside(holds, waiter, start_ns, row);
+                    holds = left;
+                    rest -= parts_ns;
                 }
+                let Some((held, before)) = holds.split_last() else {
+                    break;
+                };
+                holds = before;
                 if held.end_ns <= start_ns {
                     break 'all;
                 }
+                is_before = held.start_ns <= end_ns;
                 let from_ns = held.start_ns.max(start_ns);
                 let part_ns = held.end_ns.min(end_ns).saturating_sub(from_ns);
-                if part_ns > 0 {
-                    take(held, part_ns);
+                if part_ns > 0 && held.holder() != waiter {
+                    rest -= part_ns;
+                    match row.get_mut(held.who as usize) {
+                        Some(cell) => *cell += part_ns,
+                        None => blame(*held, part_ns),
+                    }
                 }
             }
         }
@@ -121,6 +123,32 @@ impl History {
             forgotten_ns,
         }
     }
+}
+
+/// Adds the holds at the end of `holds` that began at `start_ns` or later to the cells of their holders: nearly all that a wait is split over.
+/// Stops at one that needs a closer look. What is left, and the sum of what was added.
+#[inline(never)]
+fn add_inside<'h>(
+    holds: &'h [Held],
+    waiter: u32,
+    start_ns: u64,
+    row: &mut [u64],
+) -> (&'h [Held], u64) {
+    let mut left = holds;
+    let mut sum_ns = 0;
+    while let [before @ .., held] = left {
+        if held.start_ns < start_ns || held.who == waiter {
+            break;
+        }
+        let Some(cell) = row.get_mut(held.who as usize) else {
+            break;
+        };
+        let part_ns = held.end_ns - held.start_ns;
+        *cell += part_ns;
+        sum_ns += part_ns;
+        left = before;
+    }
+    (left, sum_ns)
 }
 
 #[cfg(test)]

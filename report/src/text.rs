@@ -341,6 +341,14 @@ impl<'l> Fields<'l> {
     }
 }
 
+impl Event {
+    /// Reads a line of a text trace, without its newline; `None` when it is no event.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        parse_event(line, 0)
+    }
+}
+
 fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
     let mut fields = Fields(line);
     let Some(time_ns) = fields.decimal() else {

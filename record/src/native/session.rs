@@ -62,8 +62,7 @@ impl Running {
                     .and_then(|ring| Ok((ring, program.counters()?)));
                 let (ring, counters) = maps.map_err(|error| attach_error(pid, &error))?;
                 let line = header.line(&clock::wall_clock(Duration::ZERO), start_ns);
-                file.line(line.as_bytes())
-                    .and_then(|()| file.flush())
+                file.begin(&line)
                     .map_err(|source| RecordError::Write { source })?;
                 let reader = Reader::start(
                     ring,
