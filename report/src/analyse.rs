@@ -4,16 +4,16 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use thiserror::Error;
 
-use crate::arrow::{ArrowReader, ArrowTraceError, FILE_MAGIC, STREAM_MAGIC};
+use crate::arrow::ArrowTraceError;
 use crate::interval::IntervalSink;
 use crate::reorder::{DEFAULT_WINDOW, Reorder};
 use crate::report::Report;
 use crate::saved::{self, SavedError};
 use crate::session::SessionState;
 use crate::summary::{Session, Summary};
-use crate::text::{TextError, TextReader};
+use crate::text::TextError;
 use crate::thresholds::Thresholds;
-use crate::trace::Trace;
+use crate::trace::{self, Open, Trace};
 
 /// What can be set about an analysis.
 #[derive(Debug, Clone)]
@@ -84,16 +84,12 @@ pub fn summarise(
     sink: &mut impl IntervalSink,
 ) -> Result<Summary, AnalyseError> {
     let mut source = BufReader::new(source);
-    let begins = source.fill_buf()?;
-    if begins.starts_with(FILE_MAGIC) {
-        return Err(ArrowTraceError::File.into());
+    if source.fill_buf()?.first() == Some(&b'{') {
+        return Ok(saved::read(source)?);
     }
-    match begins.first() {
-        Some(b'{') => Ok(saved::read(source)?),
-        Some(first) if *first == STREAM_MAGIC[0] => {
-            summarise_trace(ArrowReader::new(source)?, options, sink)
-        }
-        _ => summarise_trace(TextReader::new(source)?, options, sink),
+    match trace::open_buffered(source)? {
+        Open::Text(trace) => summarise_trace(trace, options, sink),
+        Open::Arrow(trace) => summarise_trace(trace, options, sink),
     }
 }
 

@@ -7,9 +7,14 @@ mod batch;
 mod dictionary;
 mod message;
 mod reader;
+mod rows;
 mod schema;
 mod writer;
 
 pub use reader::{ArrowReader, ArrowTraceError};
+#[cfg(feature = "tables")]
+pub(crate) use rows::{BATCH, Row, Rows};
 pub(crate) use schema::{FILE_MAGIC, STREAM_MAGIC};
+#[cfg(feature = "tables")]
+pub(crate) use schema::{columns, schema_of};
 pub use writer::ArrowWriter;

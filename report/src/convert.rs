@@ -1,21 +1,19 @@
 //! From any form of a trace to the Arrow stream, event by event.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 
 use crate::analyse::AnalyseError;
-use crate::arrow::{ArrowReader, ArrowWriter, STREAM_MAGIC};
-use crate::text::TextReader;
-use crate::trace::Trace;
+use crate::arrow::ArrowWriter;
+use crate::trace::{Open, Trace, open};
 
 /// Writes a trace, whatever its form, as Arrow streams, one for each trace in it.
 ///
 /// # Errors
 /// When the source cannot be read, is no trace, or the output cannot be written.
 pub fn write_as_arrow<W: Write>(source: impl Read, output: W) -> Result<W, AnalyseError> {
-    let mut source = BufReader::new(source);
-    match source.fill_buf()?.first() {
-        Some(first) if *first == STREAM_MAGIC[0] => copy(ArrowReader::new(source)?, output),
-        _ => copy(TextReader::new(source)?, output),
+    match open(source)? {
+        Open::Text(trace) => copy(trace, output),
+        Open::Arrow(trace) => copy(trace, output),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a trace is to those who take its events, whatever its form.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 use crate::analyse::AnalyseError;
-use crate::arrow::ArrowReader;
+use crate::arrow::{ArrowReader, ArrowTraceError, FILE_MAGIC, STREAM_MAGIC};
 use crate::event::Event;
 use crate::header::Header;
 use crate::text::{Skipped, TextReader};
@@ -49,5 +49,29 @@ impl<R: Read> Trace for ArrowReader<R> {
 
     fn next_trace(&mut self) -> bool {
         self.next_trace()
+    }
+}
+
+/// A trace of which the header was read.
+pub(crate) enum Open<R> {
+    Text(TextReader<BufReader<R>>),
+    Arrow(ArrowReader<BufReader<R>>),
+}
+
+/// Opens a trace, whatever form it has.
+pub(crate) fn open<R: Read>(source: R) -> Result<Open<R>, AnalyseError> {
+    open_buffered(BufReader::new(source))
+}
+
+/// Opens a trace of which a part may have been looked at.
+pub(crate) fn open_buffered<R: Read>(mut source: BufReader<R>) -> Result<Open<R>, AnalyseError> {
+    let begins = source.fill_buf()?;
+    if begins.starts_with(FILE_MAGIC) {
+        return Err(ArrowTraceError::File.into());
+    }
+    if begins.first() == Some(&STREAM_MAGIC[0]) {
+        Ok(Open::Arrow(ArrowReader::new(source)?))
+    } else {
+        Ok(Open::Text(TextReader::new(source)?))
     }
 }

@@ -18,8 +18,9 @@ pub(crate) const FILE_MAGIC: &[u8] = b"ARROW1";
 const KEY: &str = "gil-trace";
 
 /// What an event is, in the order of the dictionary that writers use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Word {
+    #[default]
     Drop,
     Claim,
     Acquired,
@@ -32,7 +33,7 @@ pub(super) enum Word {
 }
 
 impl Word {
-    pub(super) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Drop,
         Self::Claim,
         Self::Acquired,
@@ -45,7 +46,7 @@ impl Word {
     ];
 
     /// The word of the text form.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
             Self::Claim => "claim",
@@ -67,7 +68,7 @@ impl Word {
 }
 
 /// The columns, in order. Streams of a later writer may have more behind them.
-pub(super) fn columns() -> [Field; 9] {
+pub(crate) fn columns() -> [Field; 9] {
     let field = |name: &str, kind: DataType| Field::new(name, kind, false);
     let word = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
     let numbers = DataType::List(Field::new_list_field(DataType::UInt64, true).into());
@@ -85,7 +86,7 @@ pub(super) fn columns() -> [Field; 9] {
 }
 
 /// The schema of a trace with this header.
-pub(super) fn schema_of(header: &Header) -> Schema {
+pub(crate) fn schema_of(header: &Header) -> Schema {
     let mut metadata = HashMap::from([
         (KEY.to_owned(), VERSION.to_string()),
         ("clock".to_owned(), "monotonic".to_owned()),

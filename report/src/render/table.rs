@@ -16,6 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use thiserror::Error;
 
+use crate::analyse::AnalyseError;
 use crate::interval::{Interval, IntervalSink};
 use crate::summary::Session;
 
@@ -34,6 +35,14 @@ pub enum TableError {
     /// Parquet refused.
     #[error("cannot write the table as Parquet: {0}")]
     Parquet(#[from] ParquetError),
+    /// What was to become a table cannot be read.
+    #[error(transparent)]
+    Read(Box<AnalyseError>),
+    /// There is a table for each.
+    #[error(
+        "the file holds several traces, and a table takes one: write them as Arrow, which keeps them apart"
+    )]
+    SeveralTraces,
 }
 
 /// The form of a table.
@@ -72,10 +81,8 @@ impl<W: Write + Send> TableSink<W> {
         let writer = match format {
             TableFormat::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(output, &schema)?)),
             TableFormat::Parquet => {
-                let properties = WriterProperties::builder()
-                    .set_compression(Compression::SNAPPY)
-                    .build();
-                let writer = ArrowWriter::try_new(output, Arc::new(schema), Some(properties))?;
+                let properties = Some(parquet_properties());
+                let writer = ArrowWriter::try_new(output, Arc::new(schema), properties)?;
                 Writer::Parquet(Box::new(writer))
             }
             TableFormat::Csv => {
@@ -156,6 +163,12 @@ impl<W: Write + Send> IntervalSink for TableSink<W> {
     fn session_ended(&mut self, _session: &Session) {
         self.session += 1;
     }
+}
+
+pub(super) fn parquet_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .build()
 }
 
 fn schema() -> Schema {
@@ -257,7 +270,7 @@ fn write_csv(output: &mut impl Write, session: u32, interval: &Interval<'_>) -> 
 }
 
 /// A text that may hold commas, quotes or newlines.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
