@@ -45,8 +45,9 @@ impl Counts {
 /// The bucket of a value: rising with it, without gaps.
 #[inline]
 fn index(value: u64) -> usize {
-    let shift = (64 - EXACT_BITS).saturating_sub(value.leading_zeros());
-    // At most 55 times 1024 and 2047.
+    let exact = (1 << EXACT_BITS) - 1;
+    let shift = (64 - EXACT_BITS) - (value | exact).leading_zeros();
+    // At most 53 times 1024 and 2047.
     ((shift as usize) << (EXACT_BITS - 1)) + (value >> shift) as usize
 }
 

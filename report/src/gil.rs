@@ -139,15 +139,14 @@ impl GilState {
         }
         self.series.add(Column::Hold, span.start_ns, span.end_ns);
         let slot = self.longest_holds.offer(number, span.start_ns, duration_ns);
-        let slot = slot.and_then(|slot| u32::try_from(slot).ok());
         if span.open
-            && let Some(slot) = slot
-            && let Some(entry) = self.longest_holds.get_mut(slot, span.start_ns)
+            && let Some(entry) = slot.and_then(|slot| self.longest_holds.get_mut(slot))
         {
             entry.open = true;
         }
-        self.history
-            .push(Held::new(span.start_ns, span.end_ns, number, slot));
+        let is_long = slot.is_some();
+        let held = Held::new(span.start_ns, span.end_ns, number, is_long);
+        self.history.push(held);
         self.last_end_ns = self.last_end_ns.max(span.end_ns);
         if self.last_holder != Some(number) {
             self.switches += u64::from(self.last_holder.is_some());
@@ -187,9 +186,7 @@ impl GilState {
         }
 
         if let Some(slot) = self.longest_waits.offer(number, span.start_ns, duration_ns)
-            && let Some(entry) = u32::try_from(slot)
-                .ok()
-                .and_then(|slot| self.longest_waits.get_mut(slot, span.start_ns))
+            && let Some(entry) = self.longest_waits.get_mut(slot)
         {
             entry.open = span.open;
             self.history.split(
@@ -222,8 +219,8 @@ impl GilState {
                 Some(cell) => *cell += part_ns,
                 None => figures.wait_unattributed_ns += part_ns,
             }
-            if let Some(slot) = held.slot()
-                && let Some(entry) = self.longest_holds.get_mut(slot, held.start_ns)
+            if held.is_long()
+                && let Some(entry) = self.longest_holds.find(held.holder(), held.start_ns)
             {
                 entry.add_other(number, part_ns);
             }

@@ -6,24 +6,22 @@ use std::collections::VecDeque;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) start_ns: u64,
-    pub(crate) end_ns: u64,
+    duration_ns: u64,
     /// The holder's number among the GIL's threads; with [`LONG`] if it stands in the list of longest holds.
     who: u32,
-    /// Where it stands in that list.
-    slot: u32,
 }
 
 /// Marks a hold that stands in the list of longest holds. No GIL has so many threads.
 const LONG: u32 = 1 << 31;
 
 impl Held {
-    /// A hold by the thread of that number; `slot` is its place in the list of longest holds.
-    pub(crate) fn new(start_ns: u64, end_ns: u64, holder: u32, slot: Option<u32>) -> Self {
+    /// A hold by the thread of that number; `is_long` if it stands in the list of longest holds.
+    #[inline]
+    pub(crate) fn new(start_ns: u64, end_ns: u64, holder: u32, is_long: bool) -> Self {
         Self {
             start_ns,
-            end_ns,
-            who: holder | slot.map_or(0, |_| LONG),
-            slot: slot.unwrap_or(0),
+            duration_ns: end_ns - start_ns,
+            who: holder | if is_long { LONG } else { 0 },
         }
     }
 
@@ -31,9 +29,12 @@ impl Held {
         self.who & !LONG
     }
 
-    /// Its place in the list of longest holds.
-    pub(crate) fn slot(&self) -> Option<u32> {
-        (self.who & LONG != 0).then_some(self.slot)
+    pub(crate) fn is_long(&self) -> bool {
+        self.who & LONG != 0
+    }
+
+    fn end_ns(&self) -> u64 {
+        self.start_ns + self.duration_ns
     }
 }
 
@@ -67,7 +68,7 @@ impl History {
 
     pub(crate) fn forget_oldest(&mut self) {
         if let Some(held) = self.holds.pop_front() {
-            self.forgotten_ns = held.end_ns;
+            self.forgotten_ns = held.end_ns();
         }
     }
 
@@ -86,30 +87,28 @@ impl History {
         let mut rest = end_ns.saturating_sub(start_ns);
         let (older, newer) = self.holds.as_slices();
         'all: for mut holds in [newer, older] {
-            // Of all but the last, it is known that they ended before.
-            let mut is_before = holds.last().is_some_and(|held| held.end_ns <= end_ns);
-            loop {
-                if is_before {
+            while let Some(last) = holds.last() {
+                if last.end_ns() <= end_ns {
                     let (left, parts_ns) = add_inside(holds, waiter, start_ns, row);
-                    holds = left;
                     rest -= parts_ns;
+                    holds = left;
                 }
-                let Some((held, before)) = holds.split_last() else {
+                let [before @ .., held] = holds else {
                     break;
                 };
                 holds = before;
-                if held.end_ns <= start_ns {
-                    break 'all;
-                }
-                is_before = held.start_ns <= end_ns;
                 let from_ns = held.start_ns.max(start_ns);
-                let part_ns = held.end_ns.min(end_ns).saturating_sub(from_ns);
+                let part_ns = held.end_ns().min(end_ns).saturating_sub(from_ns);
                 if part_ns > 0 && held.holder() != waiter {
                     rest -= part_ns;
                     match row.get_mut(held.who as usize) {
                         Some(cell) => *cell += part_ns,
                         None => blame(*held, part_ns),
                     }
+                }
+                // Those before it ended when it began, or earlier.
+                if held.start_ns <= start_ns {
+                    break 'all;
                 }
             }
         }
@@ -125,8 +124,8 @@ impl History {
     }
 }
 
-/// Adds the holds at the end of `holds` that began at `start_ns` or later to the cells of their holders: nearly all that a wait is split over.
-/// Stops at one that needs a closer look. What is left, and the sum of what was added.
+/// Adds the holds at the end of `holds` that began after `start_ns` to the cells of their holders: nearly all that a wait is split over. Leaves
+/// out those by `waiter`, and stops at one that needs a closer look. What is left, and the sum of what was added.
 #[inline(never)]
 fn add_inside<'h>(
     holds: &'h [Held],
@@ -134,19 +133,24 @@ fn add_inside<'h>(
     start_ns: u64,
     row: &mut [u64],
 ) -> (&'h [Held], u64) {
+    // Cheaper than looking at each whether it is the waiter's.
+    let own_ns = row.get(waiter as usize).copied();
     let mut left = holds;
     let mut sum_ns = 0;
     while let [before @ .., held] = left {
-        if held.start_ns < start_ns || held.who == waiter {
+        if held.start_ns <= start_ns {
             break;
         }
         let Some(cell) = row.get_mut(held.who as usize) else {
             break;
         };
-        let part_ns = held.end_ns - held.start_ns;
-        *cell += part_ns;
-        sum_ns += part_ns;
+        *cell += held.duration_ns;
+        sum_ns += held.duration_ns;
         left = before;
+    }
+    if let (Some(cell), Some(own_ns)) = (row.get_mut(waiter as usize), own_ns) {
+        sum_ns -= *cell - own_ns;
+        *cell = own_ns;
     }
     (left, sum_ns)
 }
@@ -158,7 +162,7 @@ mod tests {
     fn history(holds: &[(u64, u64, u32)]) -> History {
         let mut history = History::default();
         for &(start_ns, end_ns, holder) in holds {
-            history.push(Held::new(start_ns, end_ns, holder, None));
+            history.push(Held::new(start_ns, end_ns, holder, false));
         }
         history
     }
