@@ -180,7 +180,7 @@ mod tests {
         history.split(0, 5, 30, &mut row, |held, part| {
             assert_eq!((held.holder(), part), (2, 8))
         });
-        assert_eq!(row, [0, 6]);
+        assert_eq!(row, [0, 10]);
         assert_eq!(rest.forgotten_ns, 0);
     }
 

@@ -21,6 +21,11 @@ pub enum ArrowTraceError {
         "this Arrow stream is no GIL trace: its metadata has no `gil-trace`; give a file written by `gilbuild record`"
     )]
     Foreign,
+    /// It begins like a stream, and then does not go on like one.
+    #[error(
+        "this is no GIL trace: it begins like an Arrow stream, and {0}; give a file written by `gilbuild record`"
+    )]
+    NoStream(&'static str),
     /// There is nothing in it.
     #[error(
         "the trace is cut off before its header is complete: the recorder ended at once; record again and watch its messages"
@@ -83,12 +88,10 @@ impl<R: Read> ArrowReader<R> {
     /// When the source cannot be read, is no Arrow stream or not one of a trace.
     pub fn new(source: R) -> Result<Self, ArrowTraceError> {
         let mut messages = Messages::new(source);
-        let (header, dictionary_id) = match messages.next()? {
-            Next::Message => read_schema(&mut messages)?,
-            Next::EndOfStream | Next::EndOfSource | Next::Cut => {
-                return Err(ArrowTraceError::CutOff);
-            }
-        };
+        let (header, dictionary_id) = first(&mut messages).map_err(|error| match error {
+            ArrowTraceError::Malformed { reason, .. } => ArrowTraceError::NoStream(reason),
+            error => error,
+        })?;
         Ok(Self {
             messages,
             header,
@@ -187,6 +190,13 @@ impl<R: Read> ArrowReader<R> {
             _ => return Err(damaged("a stream has one schema, and then batches")),
         }
         Ok(true)
+    }
+}
+
+fn first<R: Read>(messages: &mut Messages<R>) -> Result<(Header, i64), ArrowTraceError> {
+    match messages.next()? {
+        Next::Message => read_schema(messages),
+        Next::EndOfStream | Next::EndOfSource | Next::Cut => Err(ArrowTraceError::CutOff),
     }
 }
 
