@@ -77,11 +77,11 @@ impl Progress {
         let Some(bar) = &self.bar else { return };
         if bar.length().is_none() {
             let figures = match unit {
-                Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}",
-                Unit::Files => "{pos}/{len}",
+                Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+                Unit::Files => "{pos}/{len} {elapsed}",
             };
             bar.set_style(style(&format!(
-                "{{prefix:.green.bold}} [{{bar:24}}] {figures} {{elapsed}} {{wide_msg}}"
+                "{{prefix:.green.bold}} [{{bar:24}}] {figures} {{wide_msg}}"
             )));
         }
         bar.set_length(total.max(done));

@@ -20,25 +20,35 @@ pub(crate) fn summarise(
     options: &Options,
     sink: &mut impl IntervalSink,
 ) -> Result<Summary, CommandError> {
-    let summary = if path == Path::new("-") {
-        gil_report::summarise(io::stdin().lock(), options, sink)
-    } else {
-        let file = fs_err::File::open(path)?;
-        let total = file.metadata()?.len();
-        let mut source = Watched {
-            source: file,
-            progress: (total >= WORTH_A_BAR)
-                .then(|| Progress::start("Reading", &path.display().to_string())),
-            done: 0,
-            total,
-        };
-        let summary = gil_report::summarise(&mut source, options, sink);
-        if let Some(progress) = source.progress {
-            progress.finish();
-        }
-        summary
-    };
+    let summary = read(path, |source| gil_report::summarise(source, options, sink))?;
     summary.map_err(|error| CommandError::new(Exit::Failed, format!("{}: {error}", path.display())))
+}
+
+/// Hands a file, or stdin, to a reader.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn read<T>(
+    path: &Path,
+    reader: impl FnOnce(&mut dyn Read) -> T,
+) -> Result<T, CommandError> {
+    if path == Path::new("-") {
+        return Ok(reader(&mut io::stdin().lock()));
+    }
+    let file = fs_err::File::open(path)?;
+    let total = file.metadata()?.len();
+    let mut source = Watched {
+        source: file,
+        progress: (total >= WORTH_A_BAR)
+            .then(|| Progress::start("Reading", &path.display().to_string())),
+        done: 0,
+        total,
+    };
+    let result = reader(&mut source);
+    if let Some(progress) = source.progress {
+        progress.finish();
+    }
+    Ok(result)
 }
 
 /// Tells how far the reading is.

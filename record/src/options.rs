@@ -1,7 +1,7 @@
 //! What to record and how: what a caller asks for.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::stop::StopFlag;
@@ -35,6 +35,36 @@ pub enum Mode {
     Slow(Duration),
 }
 
+/// The form of a trace file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An Arrow IPC stream: for `gilbuild report` and for notebooks.
+    Arrow,
+    /// A line for each event: for people and `awk`.
+    Text,
+}
+
+impl Form {
+    /// What the name of a file asks for: Arrow if it ends in `.arrow` or `.arrows`, else text.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let extension = path.extension().and_then(OsStr::to_str);
+        match extension {
+            Some("arrow" | "arrows") => Self::Arrow,
+            _ => Self::Text,
+        }
+    }
+
+    /// What the names of such files end in.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Arrow => "arrow",
+            Self::Text => "trace",
+        }
+    }
+}
+
 /// What attaches to the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
@@ -64,8 +94,10 @@ pub struct Options {
     pub max_overhead: Option<f64>,
     /// For how long; without it until the process ends or `stop` is set.
     pub duration: Option<Duration>,
-    /// The trace file; without it `gil-PID-TIME.trace` in the current folder.
+    /// The trace file; without it `gil-PID-TIME.arrow` or `.trace` in the current folder.
     pub output: Option<PathBuf>,
+    /// The form of the trace file; without it what the name of `output` asks for, and Arrow if it has none.
+    pub form: Option<Form>,
     /// Overwrite `output` if it exists.
     pub force: bool,
     /// A folder for what the next recording can use again: a runtime for SystemTap that fits this kernel, where its own does not.

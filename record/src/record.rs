@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::RecordError;
+use crate::events::EventFile;
 use crate::interpreter::{self, Breadth, Finder, Found, Interpreter};
 use crate::launch::Launched;
 use crate::members::Members;
 use crate::native::Follower;
 use crate::observer::Observer;
-use crate::options::{Mode, Options, Target};
+use crate::options::{Form, Mode, Options, Target};
 use crate::process::{self, Process};
 use crate::stop::StopReason;
-use crate::trace::{self, Header, TraceFile};
+use crate::trace::{self, Header};
 use crate::tracer::{self, Finished, Output, Plan, Session, Tracer};
 
 /// How often to look whether there is a reason to stop.
@@ -197,11 +198,15 @@ fn attach(
         Mode::Summary => Output::Summary,
         Mode::Events | Mode::Slow(_) => {
             let header = header(interpreters, &members, options.mode);
+            let named = options.output.as_deref();
+            let form = options
+                .form
+                .unwrap_or_else(|| named.map_or(Form::Arrow, Form::of));
             let path = options
                 .output
                 .clone()
-                .unwrap_or_else(|| trace::default_path(&subject(&header)));
-            let file = TraceFile::create(&path, options.force)?;
+                .unwrap_or_else(|| trace::default_path(&subject(&header), form));
+            let file = EventFile::create(&path, options.force, form)?;
             Output::Events { file, header }
         }
     };

@@ -1,5 +1,5 @@
-//! Writing a trace file in the text format (report/FORMAT.md) while it grows: in place and only whole lines, so that a
-//! recorder that is killed leaves a trace that can be read up to there.
+//! A trace file while it grows: in place and only whole lines, or whole batches of events, so that a recorder that is killed leaves a trace
+//! that can be read up to there. Its formats are described in report/FORMAT.md.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use fs_err as fs;
 
 use crate::error::RecordError;
-use crate::stop::StopReason;
+use crate::options::Form;
 
 /// So many bytes are collected before they are written, while more lines are waiting.
 const BATCH: usize = 64 * 1024;
@@ -125,11 +125,21 @@ impl TraceFile {
         Ok(())
     }
 
-    /// Writes the line that says that the trace is whole.
-    pub(crate) fn end(mut self, time_ns: u64, reason: StopReason) -> io::Result<PathBuf> {
-        self.line(format!("{time_ns} end {}\n", reason.word()).as_bytes())?;
+    /// Writes the rest; where it was written to.
+    pub(crate) fn close(mut self) -> io::Result<PathBuf> {
         self.flush()?;
         Ok(std::mem::take(&mut self.path))
+    }
+}
+
+impl io::Write for TraceFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush()
     }
 }
 
@@ -143,12 +153,10 @@ impl Drop for TraceFile {
 }
 
 /// The name of a trace when the user gave none: in the current folder, by what is recorded and time.
-pub(crate) fn default_path(subject: &str) -> PathBuf {
+pub(crate) fn default_path(subject: &str, form: Form) -> PathBuf {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-    PathBuf::from(format!(
-        "gil-{subject}-{}.trace",
-        now.replace(['-', ':'], "")
-    ))
+    let now = now.replace(['-', ':'], "");
+    PathBuf::from(format!("gil-{subject}-{now}.{}", form.extension()))
 }
 
 #[cfg(test)]
@@ -183,12 +191,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let mut file = TraceFile::create(&path, true).unwrap();
         file.line(b"# gil-trace 1\n").unwrap();
-        file.end(5, StopReason::Duration).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(
-            text.starts_with("# gil-trace 1\n") && text.ends_with("\n5 end duration\n"),
-            "{text}"
-        );
+        file.close().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "# gil-trace 1\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::bpftrace::Bpftrace;
 use crate::error::RecordError;
+use crate::events::EventFile;
 use crate::interpreter::Interpreter;
 use crate::members::Members;
 use crate::native::{Follower, Native};
@@ -16,7 +17,7 @@ use crate::options::{Backend, Mode, Options};
 use crate::record::Cost;
 use crate::stop::{StopFlag, StopReason};
 use crate::systemtap::Systemtap;
-use crate::trace::{Header, TraceFile};
+use crate::trace::Header;
 
 /// A way to get at the markers.
 pub(crate) trait Tracer {
@@ -90,7 +91,7 @@ pub(crate) struct Plan {
 /// Where what it sees goes.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Events { file: TraceFile, header: Header },
+    Events { file: EventFile, header: Header },
     Summary,
 }
 

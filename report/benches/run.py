@@ -1,8 +1,9 @@
-"""Measures the report on a large trace: events a second, memory, size of the page; beside it the talk's notebook on the same trace.
+"""Measures the report on a large trace, as Arrow and as text: events a second, memory; beside it the talk's notebook on the beginning of the same trace.
 
-usage: run.py [SECONDS_OF_TRACE]     120 s are 5 million events, 1130 s are 50 million (2.6 GB in the temporary folder)
+usage: run.py [SECONDS_OF_TRACE]     1130 s, the default, are 50 million events: 2.6 GB of text and 2.3 GB of Arrow under target/, removed at the end
 
-Set PYTHON to one that has pandas; without it the notebook is left out.
+The trace is the same every time: 31 simulated threads that all contend for the GIL, every cycle an event. Each program is given one processor, and what counts
+is its processor time. Set PYTHON to a Python that has pandas; without one the notebook is left out.
 """
 
 import os
@@ -10,45 +11,68 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# pandas needs 350 bytes of memory for each event.
+NOTEBOOK_LINES = 5_000_000
 
 
 def main():
-    seconds = sys.argv[1] if len(sys.argv) > 1 else "120"
+    seconds = sys.argv[1] if len(sys.argv) > 1 else "1130"
     subprocess.run(["cargo", "build", "--release", "--package", "gil-report", "--examples"], cwd=ROOT, check=True)
-    examples = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples"
-    with tempfile.TemporaryDirectory() as folder:
-        trace = pathlib.Path(folder) / "dense.trace"
-        with open(trace, "wb") as file:
-            subprocess.run([examples / "simulate", "dense", seconds], stdout=file, check=True)
-        with open(trace, "rb") as file:
-            events = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 24), b""))
-        print(f"{events:,} lines, {trace.stat().st_size / 1e6:,.0f} MB")
-        for form in ("text", "html"):
-            measure(f"report as {form}", [examples / "render", form], trace, events, pathlib.Path(folder) / form)
+    programs = TARGET / "release/examples"
+    with tempfile.TemporaryDirectory(dir=TARGET) as folder:
+        folder = pathlib.Path(folder)
+        text, arrow, beginning = folder / "dense.trace", folder / "dense.arrow", folder / "beginning.trace"
+        run([programs / "simulate", "dense", seconds], subprocess.DEVNULL, text)
+        run([programs / "render", "trace"], text, arrow)
+        with open(beginning, "wb") as file:
+            subprocess.run(["head", "-n", str(NOTEBOOK_LINES), text], stdout=file, check=True)
+        events, few = lines(text), lines(beginning)
+        print(f"{events:,} events of 31 threads: {text.stat().st_size / 1e9:.2f} GB of text, {arrow.stat().st_size / 1e9:.2f} GB of Arrow")
+        answers = [folder / "text.json", folder / "arrow.json"]
+        rates = {
+            "report, from Arrow": measure([programs / "render", "json"], arrow, events, answers[1]),
+            "report, from text": measure([programs / "render", "json"], text, events, answers[0]),
+            "page, from Arrow": measure([programs / "render", "html"], arrow, events, folder / "page"),
+        }
+        if answers[0].read_bytes() != answers[1].read_bytes():
+            sys.exit("text and Arrow give different reports")
         python = os.environ.get("PYTHON", sys.executable)
+        notebook = None
         if subprocess.run([python, "-c", "import pandas"], stderr=subprocess.DEVNULL).returncode:
-            print("no pandas here: the notebook is left out")
+            print("NOT RUN: the notebook: no pandas here; set PYTHON to a Python that has it", file=sys.stderr)
         else:
-            notebook = pathlib.Path(__file__).with_name("notebook.py")
-            measure("pandas notebook", [python, notebook, trace], trace, events, pathlib.Path(folder) / "notebook")
+            script = pathlib.Path(__file__).with_name("notebook.py")
+            rates[f"notebook, {few / 1e6:.0f} million lines"] = notebook = measure([python, script], beginning, few, folder / "notebook")
+        print(f"\n  {'':<28} {'M events/s':>10} {'processor':>10} {'memory':>10} {'ratio':>7}")
+        for name, (rate, used, memory) in rates.items():
+            ratio = f"{rate / notebook[0]:.1f}" if notebook else "-"
+            print(f"  {name:<28} {rate / 1e6:>10.2f} {used:>8.2f} s {memory:>7,.0f} MB {ratio:>7}")
 
 
-def measure(name, command, trace, events, output):
-    began = time.monotonic()
+def run(command, source, output):
+    with open(output, "wb") as target:
+        given = source if isinstance(source, int) else open(source, "rb")
+        subprocess.run(command, stdin=given, stdout=target, check=True)
+
+
+def lines(path):
+    with open(path, "rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 24), b""))
+
+
+def measure(command, trace, events, output):
+    """Events for each second of processor time, that time, and the largest resident memory in MB."""
+    one = {min(os.sched_getaffinity(0))}
     with open(trace, "rb") as source, open(output, "wb") as target:
-        process = subprocess.Popen(command, stdin=source, stdout=target)
+        process = subprocess.Popen(command, stdin=source, stdout=target, preexec_fn=lambda: os.sched_setaffinity(0, one))
         _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - began
-    used = usage.ru_utime + usage.ru_stime
     if status:
-        sys.exit(f"{name} failed")
-    print(
-        f"{name:18} {wall:7.2f} s wall {used:7.2f} s of processor {events / used / 1e6:7.2f} M events/s"
-        f" {usage.ru_maxrss / 1024:8,.0f} MB memory {output.stat().st_size / 1e6:8.2f} MB written"
-    )
+        sys.exit(f"{command} failed")
+    used = usage.ru_utime + usage.ru_stime
+    return events / used, used, usage.ru_maxrss / 1024
 
 
 main()

@@ -1,13 +1,17 @@
-//! Renders a trace without the command line around it: `render text|color|json|html < trace`.
+//! Renders a trace without the command line around it: `render text|color|json|html < trace`; `render trace < trace` writes it again as Arrow.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use gil_report::render::{TextOptions, html, json, text};
-use gil_report::{Options, Report, TimelineSink, summarise};
+use gil_report::{Options, Report, TimelineSink, summarise, write_as_arrow};
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let format = std::env::args().nth(1).unwrap_or_default();
+    if format == "trace" {
+        write_as_arrow(io::stdin().lock(), io::stdout().lock())?.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let options = Options::default();
     let mut timelines = TimelineSink::new();
     let summary = if format == "html" {

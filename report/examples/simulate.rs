@@ -20,7 +20,8 @@ fn main() -> ExitCode {
         "io" => io_threads(),
         "cpu" => with_cpu_thread(),
         "service" => service(),
-        "dense" => dense(),
+        "busy" => contending(594_000),
+        "dense" => contending(400_000),
         _ => return usage(),
     };
     let Some(seconds) = seconds else {
@@ -37,7 +38,10 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    let _ = writeln!(io::stderr(), "usage: simulate io|cpu|service|dense SECONDS");
+    let _ = writeln!(
+        io::stderr(),
+        "usage: simulate io|cpu|service|busy|dense SECONDS"
+    );
     ExitCode::from(2)
 }
 
@@ -57,13 +61,13 @@ fn service() -> Vec<Behaviour> {
     threads
 }
 
-/// 31 threads that take the GIL as often as they can.
-fn dense() -> Vec<Behaviour> {
+/// 31 threads that want the GIL again after some time: 594 µs, and 3 of them stand in line, as in the talk; 400 µs, and 12 do.
+fn contending(sleep_ns: u64) -> Vec<Behaviour> {
     (1..=31_u64)
         .map(|n| {
             Behaviour::new(
                 &format!("worker-{n:02}"),
-                400_000 + n * 1_000,
+                sleep_ns + n * 1_000,
                 18_000 + n * 100,
             )
         })

@@ -4,14 +4,16 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use thiserror::Error;
 
+use crate::arrow::ArrowTraceError;
 use crate::interval::IntervalSink;
 use crate::reorder::{DEFAULT_WINDOW, Reorder};
 use crate::report::Report;
 use crate::saved::{self, SavedError};
 use crate::session::SessionState;
 use crate::summary::{Session, Summary};
-use crate::text::{TextError, TextReader};
+use crate::text::TextError;
 use crate::thresholds::Thresholds;
+use crate::trace::{self, Open, Trace};
 
 /// What can be set about an analysis.
 #[derive(Debug, Clone)]
@@ -37,12 +39,18 @@ pub enum AnalyseError {
     /// It cannot be read as a text trace.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// It cannot be read as an Arrow stream.
+    #[error(transparent)]
+    Arrow(#[from] ArrowTraceError),
     /// It cannot be read as a saved summary.
     #[error(transparent)]
     Saved(#[from] SavedError),
     /// It cannot be read at all.
     #[error("cannot read: {0}")]
     Read(#[from] io::Error),
+    /// What becomes of it cannot be written.
+    #[error("cannot write: {0}")]
+    Write(io::Error),
 }
 
 /// Reads a trace or a saved summary and reports on it.
@@ -76,43 +84,42 @@ pub fn summarise(
     sink: &mut impl IntervalSink,
 ) -> Result<Summary, AnalyseError> {
     let mut source = BufReader::new(source);
-    match source.fill_buf()?.first() {
-        Some(b'{') => Ok(saved::read(source)?),
-        _ => Ok(summarise_text(source, options, sink)?),
+    if source.fill_buf()?.first() == Some(&b'{') {
+        return Ok(saved::read(source)?);
+    }
+    match trace::open_buffered(source)? {
+        Open::Text(trace) => summarise_trace(trace, options, sink),
+        Open::Arrow(trace) => summarise_trace(trace, options, sink),
     }
 }
 
-fn summarise_text(
-    source: impl Read,
+fn summarise_trace(
+    mut trace: impl Trace,
     options: &Options,
     sink: &mut impl IntervalSink,
-) -> Result<Summary, TextError> {
-    let mut reader = TextReader::new(source)?;
+) -> Result<Summary, AnalyseError> {
     let mut summary = Summary::default();
     loop {
-        let session = session_of_text(&mut reader, options, sink)?;
+        let session = session(&mut trace, options, sink)?;
         sink.session_ended(&session);
         summary.merge(Summary {
             sessions: vec![session],
         });
-        if !reader.next_trace() {
+        if !trace.next_trace() {
             return Ok(summary);
         }
     }
 }
 
-fn session_of_text(
-    reader: &mut TextReader<impl Read>,
+fn session(
+    trace: &mut impl Trace,
     options: &Options,
     sink: &mut impl IntervalSink,
-) -> Result<Session, TextError> {
-    let mut session = SessionState::new(reader.header().clone());
+) -> Result<Session, AnalyseError> {
+    let mut session = SessionState::new(trace.header().clone());
     let mut reorder = Reorder::new(options.reorder_window);
-    while let Some(event) = reader.next_event()? {
-        reorder.push(event, |event| session.event(event, sink));
-    }
+    let skipped = trace.events(|event| reorder.push(event, |event| session.event(event, sink)))?;
     reorder.finish(|event| session.event(event, sink));
-    let skipped = reader.skipped();
     let losses = session.losses_mut();
     losses.late = reorder.late();
     losses.skipped_lines = skipped.lines;

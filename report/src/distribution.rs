@@ -3,6 +3,8 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::counts::Counts;
+
 /// So many durations are kept as they are before a histogram is worth its memory: a process may have thousands of
 /// threads that hardly run.
 const FEW: usize = 64;
@@ -25,6 +27,9 @@ pub struct Distribution {
 enum Samples {
     /// Durations and how often each came.
     Few(Vec<(u64, u64)>),
+    /// While they come.
+    Counting(Counts),
+    /// Once all have come.
     Many(Box<Histogram<u64>>),
 }
 
@@ -54,16 +59,22 @@ struct Form {
 
 impl Distribution {
     /// Adds one duration.
+    #[inline]
     pub fn record(&mut self, duration_ns: u64) {
-        self.min_ns = if self.count == 0 {
-            duration_ns
+        let min_ns = if self.count == 0 {
+            u64::MAX
         } else {
-            self.min_ns.min(duration_ns)
+            self.min_ns
         };
+        self.min_ns = min_ns.min(duration_ns);
         self.count += 1;
         self.total_ns = self.total_ns.saturating_add(duration_ns);
         self.max_ns = self.max_ns.max(duration_ns);
-        self.add_samples(duration_ns, 1);
+        if let Samples::Counting(counts) = &mut self.samples {
+            counts.add_one(duration_ns);
+        } else {
+            self.add_samples(duration_ns, 1);
+        }
     }
 
     /// Durations of which only this is known; how they are spread is told by [`Distribution::spread`], then
@@ -94,18 +105,29 @@ impl Distribution {
         self.min_ns = self.min_ns.min(self.mean_ns());
     }
 
+    #[inline(never)]
     fn add_samples(&mut self, value: u64, count: u64) {
-        if let Samples::Few(few) = &mut self.samples {
-            if few.len() < FEW {
-                few.push((value, count));
-                return;
+        match &mut self.samples {
+            Samples::Counting(counts) => counts.add(value, count),
+            Samples::Many(histogram) => record(histogram, value, count),
+            Samples::Few(few) if few.len() < FEW => few.push((value, count)),
+            Samples::Few(few) => {
+                let mut counts = Counts::default();
+                for &(value, count) in few.iter().chain(&[(value, count)]) {
+                    counts.add(value, count);
+                }
+                self.samples = Samples::Counting(counts);
             }
-            let histogram = histogram_of(few);
-            self.samples = Samples::Many(Box::new(histogram));
         }
-        if let Samples::Many(histogram) = &mut self.samples {
-            record(histogram, value, count);
+    }
+
+    /// As it is kept: no more durations are expected, and percentiles will be asked for.
+    #[must_use]
+    pub(crate) fn complete(mut self) -> Self {
+        if let Samples::Counting(counts) = &self.samples {
+            self.samples = Samples::Many(Box::new(histogram_of(counts.iter())));
         }
+        self
     }
 
     /// How many durations.
@@ -183,6 +205,9 @@ impl Distribution {
             Samples::Few(few) => few
                 .iter()
                 .for_each(|&(value, count)| self.add_samples(value, count)),
+            Samples::Counting(counts) => counts
+                .iter()
+                .for_each(|(value, count)| self.add_samples(value, count)),
             Samples::Many(histogram) => {
                 for step in histogram.iter_recorded() {
                     self.add_samples(step.value_iterated_to(), step.count_at_value());
@@ -193,20 +218,21 @@ impl Distribution {
 
     fn with_histogram<T>(&self, read: impl FnOnce(&Histogram<u64>) -> T) -> T {
         match &self.samples {
-            Samples::Few(few) => read(&histogram_of(few)),
+            Samples::Few(few) => read(&histogram_of(few.iter().copied())),
+            Samples::Counting(counts) => read(&histogram_of(counts.iter())),
             Samples::Many(histogram) => read(histogram),
         }
     }
 }
 
-fn histogram_of(values: &[(u64, u64)]) -> Histogram<u64> {
+fn histogram_of(values: impl Iterator<Item = (u64, u64)>) -> Histogram<u64> {
     #[expect(
         clippy::expect_used,
         reason = "fails only for more than five digits, and three is what DIGITS says"
     )]
     let mut histogram = Histogram::new(DIGITS).expect("three digits are fine");
     histogram.auto(true);
-    for &(value, count) in values {
+    for (value, count) in values {
         record(&mut histogram, value, count);
     }
     histogram
@@ -264,7 +290,7 @@ impl TryFrom<Form> for Distribution {
         if !possible {
             return Err("a distribution's figures contradict each other");
         }
-        Ok(distribution)
+        Ok(distribution.complete())
     }
 }
 

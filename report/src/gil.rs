@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
-use crate::history::{Held, History, NOT_LONG};
+use crate::history::{Held, History};
 use crate::interval::State;
 use crate::longest::LongestList;
 use crate::registry::ThreadIndex;
@@ -82,6 +82,8 @@ pub(crate) struct GilState {
     /// When a thread was last made to drop it.
     last_forced_ns: Option<u64>,
     blame_cells: usize,
+    /// Parts of a wait while it is split; empty otherwise.
+    apart: Vec<(Held, u64)>,
     overflow: Option<u32>,
 }
 
@@ -101,6 +103,7 @@ impl GilState {
             last_holder: None,
             last_forced_ns: None,
             blame_cells: 0,
+            apart: Vec::new(),
             overflow: None,
         }
     }
@@ -136,20 +139,14 @@ impl GilState {
         }
         self.series.add(Column::Hold, span.start_ns, span.end_ns);
         let slot = self.longest_holds.offer(number, span.start_ns, duration_ns);
-        let long = slot
-            .and_then(|slot| u32::try_from(slot).ok())
-            .unwrap_or(NOT_LONG);
         if span.open
-            && let Some(entry) = self.longest_holds.get_mut(long, span.start_ns)
+            && let Some(entry) = slot.and_then(|slot| self.longest_holds.get_mut(slot))
         {
             entry.open = true;
         }
-        self.history.push(Held {
-            start_ns: span.start_ns,
-            end_ns: span.end_ns,
-            holder: number,
-            long,
-        });
+        let is_long = slot.is_some();
+        let held = Held::new(span.start_ns, span.end_ns, number, is_long);
+        self.history.push(held);
         self.last_end_ns = self.last_end_ns.max(span.end_ns);
         if self.last_holder != Some(number) {
             self.switches += u64::from(self.last_holder.is_some());
@@ -160,9 +157,9 @@ impl GilState {
         }
     }
 
-    /// Counts a wait and splits it over the holders; the number of the one that held most of it.
+    /// Counts a wait and splits it over the holders.
     #[inline]
-    pub(crate) fn wait(&mut self, number: u32, span: Span) -> Option<u32> {
+    pub(crate) fn wait(&mut self, number: u32, span: Span) {
         let duration_ns = span.duration_ns();
         let figures = &mut self.figures[number as usize];
         figures.waits.record(duration_ns);
@@ -175,49 +172,75 @@ impl GilState {
         }
         self.series.add(Column::Wait, span.start_ns, span.end_ns);
 
-        let mut most: Option<(u32, u64)> = None;
-        let mut unattributed_ns = 0;
+        let apart = &mut self.apart;
         let row = &mut figures.waited_for_ns;
-        let blame_cells = &mut self.blame_cells;
-        let longest_holds = &mut self.longest_holds;
         let rest = self
             .history
-            .split(number, span.start_ns, span.end_ns, |held, part_ns| {
-                let holder = held.holder as usize;
-                if holder >= row.len() {
-                    let more = holder + 1 - row.len();
-                    if *blame_cells + more <= BLAME_CELLS {
-                        *blame_cells += more;
-                        row.resize(holder + 1, 0);
-                    }
-                }
-                match row.get_mut(holder) {
-                    Some(cell) => *cell += part_ns,
-                    None => unattributed_ns += part_ns,
-                }
-                if held.long != NOT_LONG
-                    && let Some(entry) = longest_holds.get_mut(held.long, held.start_ns)
-                {
-                    entry.add_other(number, part_ns);
-                }
-                if most.is_none_or(|(_, most_ns)| part_ns > most_ns) {
-                    most = Some((held.holder, part_ns));
-                }
+            .split(number, span.start_ns, span.end_ns, row, |held, part_ns| {
+                apart.push((held, part_ns));
             });
         figures.wait_on_nobody_ns += rest.nobody_ns;
-        figures.wait_unattributed_ns += rest.forgotten_ns + unattributed_ns;
+        figures.wait_unattributed_ns += rest.forgotten_ns;
+        if !self.apart.is_empty() {
+            self.blame_apart(number);
+        }
 
         if let Some(slot) = self.longest_waits.offer(number, span.start_ns, duration_ns)
-            && let Some(entry) = u32::try_from(slot)
-                .ok()
-                .and_then(|slot| self.longest_waits.get_mut(slot, span.start_ns))
+            && let Some(entry) = self.longest_waits.get_mut(slot)
         {
             entry.open = span.open;
-            self.history
-                .split(number, span.start_ns, span.end_ns, |held, part_ns| {
-                    entry.add_other(held.holder, part_ns);
-                });
+            self.history.split(
+                number,
+                span.start_ns,
+                span.end_ns,
+                &mut [],
+                |held, part_ns| {
+                    entry.add_other(held.holder(), part_ns);
+                },
+            );
         }
+    }
+
+    /// Adds the parts of a wait that long holds are to blame for, or holders that the waiter's row does not reach yet.
+    #[cold]
+    fn blame_apart(&mut self, number: u32) {
+        let figures = &mut self.figures[number as usize];
+        let row = &mut figures.waited_for_ns;
+        for (held, part_ns) in self.apart.drain(..) {
+            let holder = held.holder() as usize;
+            if holder >= row.len() {
+                let more = holder + 1 - row.len();
+                if self.blame_cells + more <= BLAME_CELLS {
+                    self.blame_cells += more;
+                    row.resize(holder + 1, 0);
+                }
+            }
+            match row.get_mut(holder) {
+                Some(cell) => *cell += part_ns,
+                None => figures.wait_unattributed_ns += part_ns,
+            }
+            if held.is_long()
+                && let Some(entry) = self.longest_holds.find(held.holder(), held.start_ns)
+            {
+                entry.add_other(number, part_ns);
+            }
+        }
+    }
+
+    /// Who held the GIL for most of a wait: the thread with the longest part, of several the last.
+    pub(crate) fn held_most(&self, number: u32, span: Span) -> Option<u32> {
+        let mut most: Option<(u32, u64)> = None;
+        self.history.split(
+            number,
+            span.start_ns,
+            span.end_ns,
+            &mut [],
+            |held, part_ns| {
+                if most.is_none_or(|(_, most_ns)| part_ns > most_ns) {
+                    most = Some((held.holder(), part_ns));
+                }
+            },
+        );
         most.map(|(holder, _)| holder)
     }
 }

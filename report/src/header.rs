@@ -1,11 +1,11 @@
-//! The first line of a trace: what was traced, when, and on which clock.
+//! The header of a trace: what was traced, when, and on which clock.
 
 use thiserror::Error;
 
 /// The word that opens every text trace.
 pub(crate) const MAGIC: &[u8] = b"# gil-trace";
 
-/// The version of the text format that this reader knows.
+/// The version of the format that this reader knows, as text and as Arrow.
 pub(crate) const VERSION: u32 = 1;
 
 /// What the header of a trace says.
@@ -38,10 +38,10 @@ pub enum HeaderError {
     )]
     Version(String),
     /// A key that has to be there is not.
-    #[error("the header line names no `{0}`: record again, or add `{0}=…` to the first line")]
+    #[error("the header names no `{0}`: record again, or add `{0}=…` to it")]
     Missing(&'static str),
     /// A value is not of its kind.
-    #[error("the header line says `{key}={value}`, which is not {wanted}: mend the first line")]
+    #[error("the header says `{key}={value}`, which is not {wanted}: mend it, or record again")]
     Value {
         /// The key.
         key: &'static str,
@@ -53,7 +53,7 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// Reads a header line.
+    /// Reads the header line of a text trace.
     ///
     /// # Errors
     /// When the version is unknown, a required key is missing or a value is malformed.
@@ -61,27 +61,33 @@ impl Header {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split_ascii_whitespace().skip(2);
         let version = words.next().unwrap_or("(none)");
+        let pairs = words.filter_map(|word| word.split_once('='));
+        let known = pairs.filter(|(_, value)| *value != "-");
+        Self::of_pairs(version, known.map(|(key, value)| (key, unescape(value))))
+    }
+
+    /// Reads what is known: keys and their values.
+    pub(crate) fn of_pairs<'k>(
+        version: &str,
+        pairs: impl Iterator<Item = (&'k str, String)>,
+    ) -> Result<Self, HeaderError> {
         if version.parse() != Ok(VERSION) {
             return Err(HeaderError::Version(version.to_owned()));
         }
         let mut header = Self::default();
         let mut pid = None;
         let mut clock = None;
-        for word in words {
-            let Some((key, value)) = word.split_once('=') else {
-                continue;
-            };
-            let known = || (value != "-").then(|| unescape(value));
+        for (key, value) in pairs {
             match key {
                 "pid" => pid = Some(number("pid", value)?),
-                "clock" => clock = Some(value.to_owned()),
-                "start_ns" if value != "-" => header.start_ns = Some(number("start_ns", value)?),
+                "clock" => clock = Some(value),
+                "start_ns" => header.start_ns = Some(number("start_ns", value)?),
                 "over_ns" => header.over_ns = Some(number("over_ns", value)?),
-                "python" => header.python = known(),
-                "start" => header.start = known(),
-                "host" => header.host = known(),
-                "target" => header.target = known(),
-                "command" => header.command = known(),
+                "python" => header.python = Some(value),
+                "start" => header.start = Some(value),
+                "host" => header.host = Some(value),
+                "target" => header.target = Some(value),
+                "command" => header.command = Some(value),
                 _ => {}
             }
         }
@@ -98,10 +104,10 @@ impl Header {
     }
 }
 
-fn number<N: std::str::FromStr>(key: &'static str, value: &str) -> Result<N, HeaderError> {
+fn number<N: std::str::FromStr>(key: &'static str, value: String) -> Result<N, HeaderError> {
     value.parse().map_err(|_| HeaderError::Value {
         key,
-        value: value.to_owned(),
+        value,
         wanted: "a number",
     })
 }

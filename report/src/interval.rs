@@ -11,6 +11,25 @@ pub enum State {
     Wait,
 }
 
+impl State {
+    /// `hold` or `wait`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Wait => "wait",
+        }
+    }
+
+    /// Which one that word is.
+    pub(crate) fn of(word: &[u8]) -> Option<Self> {
+        match word {
+            b"hold" => Some(Self::Hold),
+            b"wait" => Some(Self::Wait),
+            _ => None,
+        }
+    }
+}
+
 /// One hold or wait of one thread. On one GIL, holds never overlap.
 #[derive(Debug, Clone, Copy)]
 pub struct Interval<'t> {

@@ -14,6 +14,9 @@
 
 mod advice;
 mod analyse;
+mod arrow;
+mod convert;
+mod counts;
 mod diff;
 mod distribution;
 mod event;
@@ -28,6 +31,7 @@ mod machine;
 mod merge;
 mod patterns;
 mod process;
+mod recent;
 mod registry;
 pub mod render;
 mod reorder;
@@ -40,10 +44,13 @@ pub mod summary;
 mod text;
 mod thresholds;
 mod timeline;
+mod trace;
 mod verdict;
 
 pub use advice::Advice;
 pub use analyse::{AnalyseError, Options, analyse, summarise};
+pub use arrow::{ArrowReader, ArrowTraceError, ArrowWriter};
+pub use convert::write_as_arrow;
 pub use diff::{Diff, Side, Spread, ThreadDiff, ThreadSide};
 pub use distribution::Distribution;
 pub use event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};

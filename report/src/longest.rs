@@ -77,11 +77,16 @@ impl LongestList {
         slot
     }
 
-    /// The entry in this slot if it is still the one that began then.
-    pub(crate) fn get_mut(&mut self, slot: u32, start_ns: u64) -> Option<&mut Entry> {
+    /// The entry in this slot.
+    pub(crate) fn get_mut(&mut self, slot: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(slot)
+    }
+
+    /// The entry of this thread that began then, if it is still among the longest.
+    pub(crate) fn find(&mut self, thread: u32, start_ns: u64) -> Option<&mut Entry> {
         self.entries
-            .get_mut(slot as usize)
-            .filter(|entry| entry.start_ns == start_ns)
+            .iter_mut()
+            .find(|entry| entry.start_ns == start_ns && entry.thread == thread)
     }
 
     pub(crate) fn into_entries(self) -> Vec<Entry> {

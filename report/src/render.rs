@@ -1,6 +1,8 @@
 //! The forms in which a report is written.
 
 mod diff;
+#[cfg(feature = "tables")]
+mod events;
 mod firefox;
 mod html;
 mod json;
@@ -10,6 +12,8 @@ mod table;
 mod text;
 
 pub use diff::{diff_json, diff_text};
+#[cfg(feature = "tables")]
+pub use events::events;
 pub use firefox::firefox;
 pub use html::html;
 pub use json::json;

@@ -3,25 +3,38 @@
 //! Tracers read one buffer a CPU, so a trace is several sorted runs shuffled together. The window is counted in events:
 //! memory stays the same however long the trace is.
 
+use std::collections::VecDeque;
+
 use crate::event::{Event, Kind};
 
 /// Events kept back to see whether an earlier one still comes.
 pub(crate) const DEFAULT_WINDOW: usize = 1 << 19;
 
+/// An event that is so few places late is put in its place at once; sorting takes the others.
+const NEAR: usize = 64;
+
+/// Events handed on at a time.
+const CHUNK: usize = 1 << 12;
+
 pub(crate) struct Reorder {
-    buffer: Vec<Event>,
+    buffer: VecDeque<Event>,
     window: usize,
     sorted: bool,
+    /// The latest time in the buffer, or of what was handed on.
+    latest_ns: u64,
     handed_on_ns: u64,
     late: u64,
 }
 
 impl Reorder {
     pub(crate) fn new(window: usize) -> Self {
+        let window = window.max(1);
         Self {
-            buffer: Vec::new(),
-            window: window.max(1),
+            // Memory is taken as it is used. More would be gone through in turn.
+            buffer: VecDeque::with_capacity(window.min(DEFAULT_WINDOW) + CHUNK),
+            window,
             sorted: true,
+            latest_ns: 0,
             handed_on_ns: 0,
             late: 0,
         }
@@ -34,7 +47,21 @@ impl Reorder {
 
     /// Takes one more event; hands on those that the window is full of.
     #[inline]
-    pub(crate) fn push(&mut self, mut event: Event, mut hand_on: impl FnMut(Event)) {
+    pub(crate) fn push(&mut self, event: Event, mut hand_on: impl FnMut(Event)) {
+        if event.time_ns >= self.latest_ns {
+            self.latest_ns = event.time_ns;
+            self.buffer.push_back(event);
+        } else {
+            self.put_back(event);
+        }
+        if self.buffer.len() >= self.window + CHUNK.min(self.window) {
+            self.hand_on_window(&mut hand_on);
+        }
+    }
+
+    /// Takes an event that is earlier than one before it.
+    #[cold]
+    fn put_back(&mut self, mut event: Event) {
         if event.time_ns < self.handed_on_ns {
             if is_about_time(&event.kind) {
                 self.late += 1;
@@ -43,13 +70,21 @@ impl Reorder {
             // Names, losses and the end are true whenever they come.
             event.time_ns = self.handed_on_ns;
         }
-        self.sorted &= self
-            .buffer
-            .last()
-            .is_none_or(|last| last.time_ns <= event.time_ns);
-        self.buffer.push(event);
-        if self.buffer.len() >= self.window * 2 {
-            self.hand_on(self.window, &mut hand_on);
+        let mut later = self.buffer.iter().rev().take(NEAR);
+        let steps = later.position(|other| other.time_ns <= event.time_ns);
+        match steps {
+            Some(steps) if self.sorted => self.buffer.insert(self.buffer.len() - steps, event),
+            _ => {
+                self.sorted = false;
+                self.buffer.push_back(event);
+            }
+        }
+    }
+
+    /// Hands on what is more than the window. Where events are far from their places that is done for many at once: all have to be sorted.
+    fn hand_on_window(&mut self, hand_on: &mut impl FnMut(Event)) {
+        if self.sorted || self.buffer.len() >= self.window * 2 {
+            self.hand_on(self.buffer.len() - self.window, hand_on);
         }
     }
 
@@ -61,7 +96,8 @@ impl Reorder {
     fn hand_on(&mut self, count: usize, hand_on: &mut impl FnMut(Event)) {
         if !self.sorted {
             // Stable: lines with the same time keep the order in which they were written.
-            self.buffer.sort_by_key(|event| event.time_ns);
+            let events = self.buffer.make_contiguous();
+            events.sort_by_key(|event| event.time_ns);
             self.sorted = true;
         }
         if let Some(last) = count
@@ -113,6 +149,16 @@ mod tests {
             through(2, &[1, 4, 3, 2, 5, 7, 6]),
             (vec![1, 2, 3, 4, 5, 6, 7], 0)
         );
+    }
+
+    #[test]
+    fn sorts_what_is_far_from_its_place() {
+        // Two runs, one behind the other, as two buffers of a tracer are read.
+        let runs = (0..900).map(|time| time * 2);
+        let times: Vec<u64> = runs.clone().chain(runs.map(|time| time + 1)).collect();
+        let (order, late) = through(1000, &times);
+        assert_eq!(order, (0..1800).collect::<Vec<_>>());
+        assert_eq!(late, 0);
     }
 
     #[test]

@@ -63,6 +63,24 @@ impl Series {
     /// Adds an interval; what lies before the first bucket is left out.
     #[inline]
     pub(crate) fn add(&mut self, column: Column, start_ns: u64, end_ns: u64) {
+        let bucket = start_ns >> self.width_log2;
+        let values = match column {
+            Column::Hold => &mut self.hold_ns,
+            Column::Wait => &mut self.wait_ns,
+        };
+        // Nearly all lie within one bucket that is there already.
+        if end_ns > start_ns
+            && bucket == (end_ns - 1) >> self.width_log2
+            && let Some(value) = values.get_mut(index(bucket.wrapping_sub(self.first)))
+        {
+            *value += end_ns - start_ns;
+        } else {
+            self.spread(column, start_ns, end_ns);
+        }
+    }
+
+    /// Adds an interval to all buckets that it touches.
+    fn spread(&mut self, column: Column, start_ns: u64, end_ns: u64) {
         let start_ns = start_ns.max(self.first << self.width_log2);
         if end_ns <= start_ns {
             return;

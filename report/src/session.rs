@@ -9,6 +9,7 @@ use crate::header::Header;
 use crate::interval::{Interval, IntervalSink, State};
 use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
 use crate::process::{self, Process};
+use crate::recent::Recent;
 use crate::registry::{Introduced, Registry, ThreadIndex};
 use crate::summary::{Losses, Session};
 
@@ -35,10 +36,18 @@ const CLOCK_SLACK_NS: u64 = 100_000;
 
 /// A thread and a GIL.
 struct Lane {
+    place: Place,
+    progress: Progress,
+}
+
+/// Where the figures of a lane are.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    lane: u32,
     thread: ThreadIndex,
     gil: u32,
+    /// The thread's number on that GIL.
     number: u32,
-    progress: Progress,
 }
 
 /// The state of a session while its events come, in order of time.
@@ -53,6 +62,8 @@ pub(crate) struct SessionState {
     lanes: Vec<Lane>,
     /// The lanes of the thread that a tid stands for now, by GIL address.
     by_tid: FxHashMap<u32, Vec<(u64, u32)>>,
+    /// The lanes that were looked up last.
+    recent: Recent,
     gils: Vec<GilState>,
     by_address: FxHashMap<(u32, u64), u32>,
     /// Lines of figures over all GILs.
@@ -76,6 +87,7 @@ impl SessionState {
             registry: Registry::new(header.pid),
             lanes: Vec::new(),
             by_tid: FxHashMap::default(),
+            recent: Recent::default(),
             gils: Vec::new(),
             by_address: FxHashMap::default(),
             figures: 0,
@@ -111,10 +123,11 @@ impl SessionState {
                 wait_ns,
             } => {
                 if let Some(lane) = self.lane(tid, gil) {
-                    let progress = &mut self.lanes[lane as usize].progress;
+                    let Lane { place, progress } = &mut self.lanes[lane as usize];
+                    let place = *place;
                     let before_ns = progress.dropped_ns();
                     let cycle = progress.drop(time_ns, forced, hold_ns, wait_ns);
-                    self.cycle(lane, cycle, before_ns, time_ns, forced, sink);
+                    self.cycle(place, cycle, before_ns, time_ns, forced, sink);
                 }
             }
             Kind::Claim { gil } => {
@@ -180,9 +193,9 @@ impl SessionState {
         /// Idents remembered for each GIL.
         const IDENTS: usize = 1 << 16;
         if let Some(lane) = self.lane(tid, gil) {
-            let lane = &self.lanes[lane as usize];
-            let gil = &mut self.gils[lane.gil as usize];
-            gil.figures[lane.number as usize].requests_made += 1;
+            let place = self.lanes[lane as usize].place;
+            let gil = &mut self.gils[place.gil as usize];
+            gil.figures[place.number as usize].requests_made += 1;
             if gil.requests.len() < IDENTS || gil.requests.contains_key(&holder) {
                 *gil.requests.entry(holder).or_default() += 1;
             }
@@ -192,10 +205,10 @@ impl SessionState {
     /// The figures of a thread on a GIL; `None` when there are too many.
     fn figures(&mut self, tid: u32, gil: u64) -> Option<&mut Figures> {
         let lane = self.lane(tid, gil)?;
-        let lane = &self.lanes[lane as usize];
-        self.gils[lane.gil as usize]
+        let place = self.lanes[lane as usize].place;
+        self.gils[place.gil as usize]
             .figures
-            .get_mut(lane.number as usize)
+            .get_mut(place.number as usize)
     }
 
     /// A total takes the place of what the events of some of its cycles have added up to.
@@ -237,17 +250,23 @@ impl SessionState {
     /// The lane of a thread and a GIL; `None` when there are too many.
     #[inline]
     fn lane(&mut self, tid: u32, address: u64) -> Option<u32> {
+        let recent = self.recent.get(tid, address);
+        recent.or_else(|| self.look_up_lane(tid, address))
+    }
+
+    fn look_up_lane(&mut self, tid: u32, address: u64) -> Option<u32> {
         let known = self.by_tid.get(&tid).and_then(|lanes| {
             lanes
                 .iter()
                 .find(|(known, _)| *known == address)
                 .map(|&(_, lane)| lane)
         });
-        known.or_else(|| {
-            let lane = self.new_lane(tid, address);
-            self.losses.beyond_limits += u64::from(lane.is_none());
-            lane
-        })
+        let lane = known.or_else(|| self.new_lane(tid, address));
+        match lane {
+            Some(lane) => self.recent.put(tid, address, lane),
+            None => self.losses.beyond_limits += 1,
+        }
+        lane
     }
 
     fn new_lane(&mut self, tid: u32, address: u64) -> Option<u32> {
@@ -272,9 +291,12 @@ impl SessionState {
         let number = self.gils[gil as usize].number(own_line.then_some(thread));
         let lane = u32::try_from(self.lanes.len()).ok()?;
         self.lanes.push(Lane {
-            thread,
-            gil,
-            number,
+            place: Place {
+                lane,
+                thread,
+                gil,
+                number,
+            },
             progress: Progress::default(),
         });
         self.by_tid.entry(tid).or_default().push((address, lane));
@@ -283,6 +305,7 @@ impl SessionState {
 
     /// The tid stands for another thread from now on: what the one before left open stays so.
     fn forget(&mut self, tid: u32) {
+        self.recent = Recent::default();
         for (_, lane) in self.by_tid.remove(&tid).unwrap_or_default() {
             let progress = std::mem::take(&mut self.lanes[lane as usize].progress);
             match progress.open(true) {
@@ -296,7 +319,7 @@ impl SessionState {
     #[inline]
     fn cycle(
         &mut self,
-        lane: u32,
+        place: Place,
         cycle: Cycle,
         before_ns: Option<u64>,
         time_ns: u64,
@@ -304,9 +327,8 @@ impl SessionState {
         sink: &mut impl IntervalSink,
     ) {
         let start_ns = self.start_ns.unwrap_or(0);
-        let Lane { gil, number, .. } = self.lanes[lane as usize];
-        let gil = &mut self.gils[gil as usize];
-        let figures = &mut gil.figures[number as usize];
+        let gil = &mut self.gils[place.gil as usize];
+        let figures = &mut gil.figures[place.number as usize];
         if forced {
             figures.forced_drops += 1;
         } else {
@@ -319,7 +341,7 @@ impl SessionState {
             });
             let from_ns = wait_start_ns.max(not_before_ns);
             self.losses.clipped += u64::from(from_ns > wait_start_ns);
-            self.wait(lane, from_ns, wait_end_ns, false, sink);
+            self.wait(place, from_ns, wait_end_ns, false, sink);
         }
         let hold_start_ns = match cycle.hold_start {
             HoldStart::At(hold_start_ns) => hold_start_ns,
@@ -332,7 +354,7 @@ impl SessionState {
         let from_ns = hold_start_ns.max(free_from_ns);
         self.losses.clipped += u64::from(from_ns > hold_start_ns);
         self.hold(
-            lane,
+            place,
             from_ns,
             time_ns,
             Ending {
@@ -346,7 +368,7 @@ impl SessionState {
     #[inline]
     fn hold(
         &mut self,
-        lane: u32,
+        place: Place,
         start_ns: u64,
         end_ns: u64,
         ending: Ending,
@@ -360,21 +382,20 @@ impl SessionState {
             end_ns,
             open: ending.open,
         };
-        let Lane { gil, number, .. } = self.lanes[lane as usize];
-        let gil = &mut self.gils[gil as usize];
-        gil.hold(number, span, ending.forced);
+        let gil = &mut self.gils[place.gil as usize];
+        gil.hold(place.number, span, ending.forced);
         self.remembered += 1;
         if self.remembered > HISTORY_LIMIT && gil.history.len() > HISTORY_LEAST {
             gil.history.forget_oldest();
             self.remembered -= 1;
         }
-        self.tell(lane, State::Hold, span, ending.forced, None, sink);
+        self.tell(place, State::Hold, span, ending.forced, None, sink);
     }
 
     #[inline]
     fn wait(
         &mut self,
-        lane: u32,
+        place: Place,
         start_ns: u64,
         end_ns: u64,
         open: bool,
@@ -388,15 +409,18 @@ impl SessionState {
             end_ns,
             open,
         };
-        let Lane { gil, number, .. } = self.lanes[lane as usize];
-        let holder = self.gils[gil as usize].wait(number, span);
-        self.tell(lane, State::Wait, span, false, holder, sink);
+        let gil = &mut self.gils[place.gil as usize];
+        gil.wait(place.number, span);
+        if sink.wants_intervals() {
+            let holder = gil.held_most(place.number, span);
+            self.tell(place, State::Wait, span, false, holder, sink);
+        }
     }
 
     #[inline]
     fn tell(
         &self,
-        lane: u32,
+        place: Place,
         state: State,
         span: Span,
         forced: bool,
@@ -406,15 +430,14 @@ impl SessionState {
         if !sink.wants_intervals() {
             return;
         }
-        let Lane { thread, gil, .. } = self.lanes[lane as usize];
-        let thread = self.registry.get(thread);
-        let gil = &self.gils[gil as usize];
+        let thread = self.registry.get(place.thread);
+        let gil = &self.gils[place.gil as usize];
         let holder = holder
             .and_then(|holder| gil.figures[holder as usize].thread)
             .map(|holder| self.registry.get(holder).tid);
         sink.interval(&Interval {
             state,
-            lane,
+            lane: place.lane,
             pid: thread.pid,
             tid: thread.tid,
             name: thread.name.as_deref(),
@@ -431,22 +454,21 @@ impl SessionState {
     pub(crate) fn finish(mut self, sink: &mut impl IntervalSink) -> Session {
         self.settle_totals();
         let open = self.open_holds();
-        for (lane, since_ns, wait) in open {
+        for (place, since_ns, wait) in open {
             let start_ns = self.start_ns.unwrap_or(0);
             if let Some((wait_start_ns, wait_end_ns)) = wait {
-                self.wait(lane, wait_start_ns.max(start_ns), wait_end_ns, false, sink);
+                self.wait(place, wait_start_ns.max(start_ns), wait_end_ns, false, sink);
             }
             let ending = Ending {
                 forced: false,
                 open: true,
             };
-            self.hold(lane, since_ns, self.end_ns, ending, sink);
+            self.hold(place, since_ns, self.end_ns, ending, sink);
         }
         for lane in 0..self.lanes.len() {
-            let progress = &self.lanes[lane].progress;
+            let Lane { place, progress } = &self.lanes[lane];
             if let Some(Open::Wait { since_ns }) = progress.open(self.sees_acquisitions) {
-                let lane = u32::try_from(lane).unwrap_or(u32::MAX);
-                self.wait(lane, since_ns, self.end_ns, true, sink);
+                self.wait(*place, since_ns, self.end_ns, true, sink);
             }
         }
         self.into_session()
@@ -455,17 +477,17 @@ impl SessionState {
     /// The one hold of each GIL that can still be going on: of several, the last that began.
     fn open_holds(&mut self) -> Vec<OpenHold> {
         let mut last: Vec<Option<OpenHold>> = vec![None; self.gils.len()];
-        for (index, lane) in (0..).zip(&self.lanes) {
+        for lane in &self.lanes {
             let Some(Open::Hold { since_ns, wait }) = lane.progress.open(true) else {
                 continue;
             };
-            let gil = lane.gil as usize;
+            let gil = lane.place.gil as usize;
             let later = last[gil].is_none_or(|(_, known_ns, _)| since_ns > known_ns);
             if since_ns < self.gils[gil].last_end_ns || !later {
                 self.losses.unpaired_holds += 1;
                 continue;
             }
-            let before = last[gil].replace((index, since_ns, wait));
+            let before = last[gil].replace((lane.place, since_ns, wait));
             self.losses.unpaired_holds += u64::from(before.is_some());
         }
         last.into_iter().flatten().collect()
@@ -509,5 +531,5 @@ struct Ending {
     open: bool,
 }
 
-/// A lane, since when it has held the GIL, and the wait before that.
-type OpenHold = (u32, u64, Option<(u64, u64)>);
+/// A lane's place, since when it has held the GIL, and the wait before that.
+type OpenHold = (Place, u64, Option<(u64, u64)>);

@@ -12,7 +12,7 @@ use crate::interval::State;
 pub(crate) const TIME_LIMIT_NS: u64 = 1 << 60;
 
 /// A line longer than this is skipped: no recorder writes one.
-const LINE_LIMIT: usize = 64 * 1024;
+pub(crate) const LINE_LIMIT: usize = 64 * 1024;
 
 /// How much is read at once.
 const CHUNK: usize = 1 << 20;
@@ -58,6 +58,16 @@ pub struct Skipped {
     pub first_line: u64,
     /// The last line has no newline: the file was cut off in it.
     pub truncated: bool,
+}
+
+impl Skipped {
+    /// Counts one, by its number.
+    pub(crate) fn skip(&mut self, line: u64) {
+        self.lines += 1;
+        if self.first_line == 0 {
+            self.first_line = line;
+        }
+    }
 }
 
 /// A reader of text traces. Several traces may follow one another in one file: [`TextReader::next_event`] ends at the
@@ -148,10 +158,7 @@ impl<R: Read> TextReader<R> {
     }
 
     fn skip_line(&mut self) {
-        self.skipped.lines += 1;
-        if self.skipped.first_line == 0 {
-            self.skipped.first_line = self.line;
-        }
+        self.skipped.skip(self.line);
     }
 
     fn find_header(&mut self) -> Result<Header, TextError> {
@@ -316,11 +323,7 @@ impl<'l> Fields<'l> {
     }
 
     fn state(&mut self) -> Option<State> {
-        match self.word()? {
-            b"hold" => Some(State::Hold),
-            b"wait" => Some(State::Wait),
-            _ => None,
-        }
+        State::of(self.word()?)
     }
 
     /// `DURATION:COUNT` up to the end of the line.
@@ -335,6 +338,14 @@ impl<'l> Fields<'l> {
 
     fn rest(self) -> String {
         String::from_utf8_lossy(self.0).into_owned()
+    }
+}
+
+impl Event {
+    /// Reads a line of a text trace, without its newline; `None` when it is no event.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        parse_event(line, 0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::process::Command;
 
-use gil_report::render::{PerfettoSink, TableFormat, TableSink, firefox, json};
+use gil_report::render::{PerfettoSink, TableError, TableFormat, TableSink, events, firefox, json};
 use gil_report::{IntervalSink, Options, Report, Summary, TimelineSink, summarise};
 use simulation::{Behaviour, MS, Markers, SECOND, simulate, with_cpu_thread};
 
@@ -40,6 +40,14 @@ fn other_programs_read_the_exports_and_agree() {
         read(&trace, &mut table);
         table.finish().unwrap();
     }
+    std::fs::write(folder.path().join("events.trace"), &trace).unwrap();
+    for (name, format) in [
+        ("events.arrow", TableFormat::Arrow),
+        ("events.parquet", TableFormat::Parquet),
+        ("events.csv", TableFormat::Csv),
+    ] {
+        events(trace.as_slice(), format, create(name)).unwrap();
+    }
     let mut perfetto = PerfettoSink::new(create("trace.perfetto"));
     let summary = read(&trace, &mut perfetto);
     perfetto.finish().unwrap();
@@ -65,6 +73,21 @@ fn other_programs_read_the_exports_and_agree() {
 }
 
 #[test]
+fn a_table_of_events_takes_one_trace_unless_it_is_arrow() {
+    let twice = [trace(), trace()].concat();
+    let written = events(twice.as_slice(), TableFormat::Csv, Vec::new());
+    assert!(matches!(written, Err(TableError::SeveralTraces)));
+    let streams = events(twice.as_slice(), TableFormat::Arrow, Vec::new()).unwrap();
+    let again = read(&streams, &mut ());
+    assert_eq!(
+        again.sessions[0].events,
+        read(&twice, &mut ()).sessions[0].events
+    );
+    let nothing = events(&b"{}"[..], TableFormat::Parquet, Vec::new());
+    assert!(nothing.is_err_and(|error| error.to_string().contains("no GIL trace")));
+}
+
+#[test]
 fn a_table_that_cannot_be_written_says_so() {
     struct Full;
     impl std::io::Write for Full {
@@ -76,6 +99,9 @@ fn a_table_that_cannot_be_written_says_so() {
         }
     }
     assert!(TableSink::new(TableFormat::Csv, Full).is_err());
+    for format in [TableFormat::Arrow, TableFormat::Parquet, TableFormat::Csv] {
+        assert!(events(trace().as_slice(), format, Full).is_err());
+    }
     let mut perfetto = PerfettoSink::new(Full);
     read(&trace(), &mut perfetto);
     assert!(perfetto.finish().is_err());

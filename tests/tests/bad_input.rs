@@ -212,6 +212,62 @@ fn a_trace_that_was_cut_off_is_still_read() {
 }
 
 #[test]
+fn a_trace_in_either_form_gives_the_same_answer_and_may_be_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/hog.trace");
+    let report = |arguments: &[&str]| {
+        let arguments = [&["report"], arguments].concat();
+        let output = command(folder.path(), &arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let kept = kept.to_str().unwrap();
+    report(&[
+        kept,
+        "--format",
+        "arrow",
+        "--rows",
+        "events",
+        "-o",
+        "hog.arrow",
+    ]);
+    assert_eq!(report(&["hog.arrow"]), report(&[kept]));
+
+    let stream = fs_err::read(folder.path().join("hog.arrow")).unwrap();
+    fs_err::write(
+        folder.path().join("cut.arrow"),
+        &stream[..stream.len() - 100],
+    )
+    .unwrap();
+    assert!(report(&["cut.arrow"]).contains("cut off"));
+    fs_err::write(
+        folder.path().join("damaged.arrow"),
+        [&stream[..4000], &[7; 99]].concat(),
+    )
+    .unwrap();
+    for arguments in [["report", "damaged.arrow"], ["merge", "damaged.arrow"]] {
+        let output = command(folder.path(), &arguments).output().unwrap();
+        refused(&output, 1, "damaged.arrow: message ", "cut off there");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/hog.trace");
+    let kept = kept.to_str().unwrap();
+    fs_err::create_dir(folder.path().join("folder")).unwrap();
+    for format in ["text", "json", "html", "arrow", "parquet"] {
+        for place in ["missing/answer", "folder"] {
+            let arguments = ["report", kept, "--format", format, "-o", place];
+            let output = command(folder.path(), &arguments).output().unwrap();
+            refused(&output, 1, place, "-o");
+        }
+    }
+    assert!(files(folder.path()).is_empty());
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for arguments in [
         &["nonsense"][..],
@@ -220,6 +276,8 @@ fn wrong_usage_exits_with_2() {
         &["build", "3.13", "--markers", "many"],
         &["build", "3.13", "3.12", "--prefix", "x"],
         &["record", "--pid", "x"],
+        &["report", "x", "--rows", "events"],
+        &["report", "x", "y", "--rows", "events", "--format", "csv"],
     ] {
         let (output, _) = run(arguments);
         assert_eq!(

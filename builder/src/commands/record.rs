@@ -61,9 +61,12 @@ pub struct Arguments {
     /// Warn when the recording takes more than this share of one processor from the processes (native tracer)
     #[arg(long, value_name = "SHARE", value_parser = percentage, default_value = "5%")]
     max_overhead: f64,
-    /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.trace, or the container's id instead]
+    /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.arrow, or the container's id instead]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// The form of the trace [default: arrow if the file's name ends in .arrow or none is given, else text]
+    #[arg(long, value_enum)]
+    format: Option<FormName>,
     /// Overwrite the output file if it exists
     #[arg(long)]
     force: bool,
@@ -94,6 +97,15 @@ enum ModeName {
     Summary,
     /// Totals of everything, and only long holds and waits as events: exact sums and a small trace, the choice for production
     Slow,
+}
+
+/// The form of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormName {
+    /// An Arrow IPC stream: small, and opened as it is by pandas, polars and DuckDB
+    Arrow,
+    /// A line for each event, for people and awk
+    Text,
 }
 
 /// Runs the command.
@@ -133,6 +145,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         max_overhead: Some(arguments.max_overhead),
         duration: arguments.duration,
         output: arguments.output.clone(),
+        form: arguments.format.map(|format| match format {
+            FormName::Arrow => gil_record::Form::Arrow,
+            FormName::Text => gil_record::Form::Text,
+        }),
         force: arguments.force,
         cache: folders::cache().ok(),
         stop,

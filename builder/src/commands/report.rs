@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Where to write it; stdout if not given
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// What the rows of arrow, parquet and csv are
+    #[arg(long, value_enum, default_value_t = Rows::Intervals)]
+    rows: Rows,
     /// How many threads have a line of their own, or `all`
     #[arg(long, value_name = "N|all", default_value = "10", value_parser = thread_choice)]
     threads: ThreadChoice,
@@ -72,6 +75,15 @@ enum Format {
     Csv,
 }
 
+/// What the rows of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rows {
+    /// Holds and waits
+    Intervals,
+    /// The events of one trace as they were recorded; as arrow, the same file that `record` writes
+    Events,
+}
+
 /// How threads are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SortBy {
@@ -95,6 +107,9 @@ enum SortBy {
 /// When a trace cannot be read or the answer cannot be written.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let options = arguments.options();
+    if arguments.rows == Rows::Events {
+        return events(arguments);
+    }
     let mut output = Output::new(arguments.output.as_deref())?;
     match arguments.format {
         Format::Text => {
@@ -148,10 +163,30 @@ fn table(
     format: TableFormat,
     output: Output,
 ) -> Result<Output, CommandError> {
-    let failed = |error: TableError| CommandError::because(Exit::Failed, &error);
     let mut table = TableSink::new(format, output).map_err(failed)?;
     intervals(arguments, options, &mut table)?;
     table.finish().map_err(failed)
+}
+
+fn failed(error: TableError) -> CommandError {
+    CommandError::because(Exit::Failed, &error)
+}
+
+/// Writes the events of a trace as they are.
+fn events(arguments: &Arguments) -> Result<(), CommandError> {
+    let usage = |message: &str| Err(CommandError::new(Exit::Usage, message));
+    let format = match arguments.format {
+        Format::Arrow => TableFormat::Arrow,
+        Format::Parquet => TableFormat::Parquet,
+        Format::Csv => TableFormat::Csv,
+        _ => return usage("--rows events is for --format arrow, parquet and csv"),
+    };
+    let [trace] = arguments.traces.as_slice() else {
+        return usage("--rows events takes one trace at a time");
+    };
+    let output = Output::new(arguments.output.as_deref())?;
+    let written = trace_file::read(trace, |source| render::events(source, format, output));
+    written?.map_err(failed)?.finish()
 }
 
 /// Passes intervals on and counts them.

@@ -10,15 +10,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gil_report::Kind;
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 
+use crate::events::EventFile;
 use crate::interval;
 use crate::native::layout::Event;
 use crate::native::open::{self, Open, OpenCycle};
 use crate::native::tables::CounterTable;
 use crate::native::totals::Everything;
 use crate::stop::StopReason;
-use crate::trace::TraceFile;
 use crate::tracer::Counts;
 use crate::window::Window;
 
@@ -41,7 +42,7 @@ impl Reader {
     pub(super) fn start(
         ring: MapHandle,
         counters: CounterTable,
-        file: TraceFile,
+        file: EventFile,
         window: Arc<Window>,
         counts: Arc<Counts>,
     ) -> Self {
@@ -139,7 +140,7 @@ fn read(
 
 /// Turns events into lines of the trace.
 struct Lines {
-    file: TraceFile,
+    file: EventFile,
     notes: Receiver<String>,
     /// What the trace says of the switch intervals of processes' GILs.
     gils: HashMap<(u32, u64), u64>,
@@ -251,6 +252,12 @@ impl Lines {
     }
 
     fn write(&mut self, time_ns: u64, tid: u32, event: &Event) -> io::Result<()> {
+        if let Some(stream) = self.file.arrow() {
+            return match kind(event) {
+                Some(kind) => stream.event(&gil_report::Event { time_ns, tid, kind }),
+                None => Ok(()),
+            };
+        }
         self.line.clear();
         let mut line = Fields(&mut self.line);
         line.number(time_ns);
@@ -305,6 +312,25 @@ impl Lines {
             Some(error) => Err(error),
             None => self.file.flush(),
         }
+    }
+}
+
+/// What a trace says of an event; who a thread is becomes a line.
+fn kind(event: &Event) -> Option<Kind> {
+    match *event {
+        Event::Drop {
+            forced,
+            gil,
+            hold_ns,
+            wait_ns,
+        } => Some(Kind::Drop {
+            gil,
+            forced,
+            hold_ns,
+            wait_ns,
+        }),
+        Event::Request { gil, holder } => Some(Kind::Request { gil, holder }),
+        Event::Thread { .. } => None,
     }
 }
 

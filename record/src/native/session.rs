@@ -48,8 +48,7 @@ impl Running {
                     .and_then(|ring| Ok((ring, tables.counters()?)));
                 let (ring, counters) = maps.map_err(|error| attach_error(header.pid, &error))?;
                 let line = header.line(&clock::wall_clock(Duration::ZERO), start_ns);
-                file.line(line.as_bytes())
-                    .and_then(|()| file.flush())
+                file.begin(&line)
                     .map_err(|source| RecordError::Write { source })?;
                 let reader = Reader::start(
                     ring,

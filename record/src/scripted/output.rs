@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock;
+use crate::events::EventFile;
 use crate::stop::StopReason;
-use crate::trace::{Header, TraceFile};
+use crate::trace::Header;
 use crate::tracer::{Counts, Finished};
 use crate::window::Window;
 
@@ -29,7 +30,7 @@ pub(super) trait Lines: Send {
 
 /// Events, into the trace file.
 pub(super) struct EventLines {
-    file: TraceFile,
+    file: EventFile,
     header: Header,
     counts: Arc<Counts>,
     window: Arc<Window>,
@@ -41,7 +42,7 @@ pub(super) struct EventLines {
 
 impl EventLines {
     pub(super) fn new(
-        file: TraceFile,
+        file: EventFile,
         header: Header,
         counts: Arc<Counts>,
         window: Arc<Window>,
@@ -67,8 +68,7 @@ impl EventLines {
         let header = self
             .header
             .line(&clock::wall_clock(Duration::ZERO), start_ns);
-        self.file.line(header.as_bytes())?;
-        self.file.flush()
+        self.file.begin(&header)
     }
 
     fn event(&mut self, time_ns: u64, rest: &[u8]) -> io::Result<()> {
@@ -207,6 +207,7 @@ impl Lines for SummaryLines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Form;
 
     /// What becomes of lines that a script prints. `EARLIER`, `NOW` and `LATER` stand for times before, in and after the time that
     /// the trace covers.
@@ -223,7 +224,7 @@ mod tests {
             over: None,
         };
         let mut sink = EventLines::new(
-            TraceFile::create(&path, false).unwrap(),
+            EventFile::create(&path, false, Form::Text).unwrap(),
             header,
             Arc::clone(&counts),
             Arc::clone(&window),

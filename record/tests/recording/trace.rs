@@ -1,9 +1,10 @@
 //! A trace, read by the report's own reader and added up per thread.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
-use gil_report::{Event, Kind, State, TextReader};
+use gil_report::{ArrowReader, Event, Kind, State, TextReader};
 
 /// What a trace says one thread did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,14 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn read(path: &Path) -> Self {
+        let mut first = [0];
+        fs_err::File::open(path)
+            .unwrap()
+            .read_exact(&mut first)
+            .unwrap();
+        if first == [0xff] {
+            return Self::read_arrow(path);
+        }
         let mut reader = TextReader::new(fs_err::File::open(path).unwrap()).unwrap();
         let pid = reader.header().pid;
         let mut events = Vec::new();
@@ -52,6 +61,19 @@ impl Trace {
             0,
             "every line is one of the format's"
         );
+        Self { pid, events, end }
+    }
+
+    fn read_arrow(path: &Path) -> Self {
+        let mut reader = ArrowReader::new(fs_err::File::open(path).unwrap()).unwrap();
+        let mut events = Vec::new();
+        while reader.next_batch(|event| events.push(event)).unwrap() {}
+        assert_eq!(reader.skipped().lines, 0, "every row is an event");
+        let end = events.iter().find_map(|event| match &event.kind {
+            Kind::End { reason } => Some(reason.to_string()),
+            _ => None,
+        });
+        let pid = reader.header().pid;
         Self { pid, events, end }
     }
 

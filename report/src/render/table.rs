@@ -16,7 +16,8 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use thiserror::Error;
 
-use crate::interval::{Interval, IntervalSink, State};
+use crate::analyse::AnalyseError;
+use crate::interval::{Interval, IntervalSink};
 use crate::summary::Session;
 
 /// Rows of a batch.
@@ -34,6 +35,14 @@ pub enum TableError {
     /// Parquet refused.
     #[error("cannot write the table as Parquet: {0}")]
     Parquet(#[from] ParquetError),
+    /// What was to become a table cannot be read.
+    #[error(transparent)]
+    Read(Box<AnalyseError>),
+    /// There is a table for each.
+    #[error(
+        "the file holds several traces, and a table takes one: write them as Arrow, which keeps them apart"
+    )]
+    SeveralTraces,
 }
 
 /// The form of a table.
@@ -72,10 +81,8 @@ impl<W: Write + Send> TableSink<W> {
         let writer = match format {
             TableFormat::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(output, &schema)?)),
             TableFormat::Parquet => {
-                let properties = WriterProperties::builder()
-                    .set_compression(Compression::SNAPPY)
-                    .build();
-                let writer = ArrowWriter::try_new(output, Arc::new(schema), Some(properties))?;
+                let properties = Some(parquet_properties());
+                let writer = ArrowWriter::try_new(output, Arc::new(schema), properties)?;
                 Writer::Parquet(Box::new(writer))
             }
             TableFormat::Csv => {
@@ -158,6 +165,12 @@ impl<W: Write + Send> IntervalSink for TableSink<W> {
     }
 }
 
+pub(super) fn parquet_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .build()
+}
+
 fn schema() -> Schema {
     let field = |name: &str, kind: DataType| Field::new(name, kind, false);
     Schema::new(vec![
@@ -174,13 +187,6 @@ fn schema() -> Schema {
         field("open", DataType::Boolean),
         Field::new("holder_tid", DataType::UInt32, true),
     ])
-}
-
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Hold => "hold",
-        State::Wait => "wait",
-    }
 }
 
 /// Rows that are not written yet, in the order of the schema.
@@ -205,7 +211,7 @@ impl Columns {
     fn add(&mut self, session: u32, interval: &Interval<'_>) {
         self.rows += 1;
         self.session.append_value(session);
-        self.state.append_value(state_name(interval.state));
+        self.state.append_value(interval.state.word());
         self.pid.append_value(interval.pid);
         self.tid.append_value(interval.tid);
         self.name.append_option(interval.name);
@@ -250,7 +256,7 @@ fn write_csv(output: &mut impl Write, session: u32, interval: &Interval<'_>) -> 
         open,
         ..
     } = interval;
-    let state = state_name(interval.state);
+    let state = interval.state.word();
     let name = interval.name.map_or_else(String::new, quoted);
     let duration_ns = end_ns - start_ns;
     write!(
@@ -264,7 +270,7 @@ fn write_csv(output: &mut impl Write, session: u32, interval: &Interval<'_>) -> 
 }
 
 /// A text that may hold commas, quotes or newlines.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

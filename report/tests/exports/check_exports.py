@@ -37,7 +37,45 @@ def main():
     for name, found in readers(folder):
         assert found == wanted, f"{name}: {found} instead of {wanted}"
         print(f"{name} agrees")
+    events(folder)
     notebook(folder, wanted)
+
+
+def events(folder):
+    """The events as tables, the first of which is a trace in Arrow's form: sums of holds and waits of each thread, and names, as the text has them."""
+    names, sums = {}, {}
+    for line in (folder / "events.trace").read_text().splitlines():
+        fields = line.split(" ", 6)
+        if fields[1] == "thread":
+            names[int(fields[2])] = fields[6]
+        elif fields[1] == "drop":
+            tid, hold, wait = int(fields[2]), int(fields[5]), int(fields[6])
+            count, held, waited = sums.get(tid, (0, 0, 0))
+            sums[tid] = (count + 1, held + hold, waited + wait)
+
+    with pyarrow.ipc.open_stream(folder / "events.arrow") as stream:
+        trace = stream.read_all()
+    assert trace.schema.metadata[b"gil-trace"] == b"1" and trace.schema.metadata[b"pid"] == b"4711"
+    table = trace.to_pandas()
+    threads = table[table["event"] == "thread"]
+    assert dict(zip(threads["tid"], threads["text"])) == names
+    assert all(numbers[0] == 4711 and numbers[2] > 0 for numbers in threads["numbers"])
+
+    def by_pandas(table):
+        drops = table[table["event"] == "drop"].groupby("tid")
+        return {tid: (len(group), int(group["hold_ns"].sum()), int(group["wait_ns"].sum())) for tid, group in drops}
+
+    found = {
+        "Arrow": by_pandas(table),
+        "Parquet": by_pandas(pyarrow.parquet.read_table(folder / "events.parquet").to_pandas()),
+        "CSV": by_pandas(pandas.read_csv(folder / "events.csv")),
+    }
+    for source in ("trace", f"'{folder / 'events.parquet'}'", f"'{folder / 'events.csv'}'"):
+        rows = duckdb.sql(f"SELECT tid, count(*), sum(hold_ns), sum(wait_ns) FROM {source} WHERE event = 'drop' GROUP BY tid").fetchall()
+        found[f"DuckDB on {source}"] = {tid: (count, int(held), int(waited)) for tid, count, held, waited in rows}
+    for name, one in found.items():
+        assert one == sums, f"events, {name}: {one} instead of {sums}"
+        print(f"events, {name} agrees")
 
 
 def notebook(folder, wanted):

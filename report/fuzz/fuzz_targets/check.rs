@@ -1,0 +1,31 @@
+//! What holds for every summary, wherever it came from.
+
+use gil_report::render::{TextOptions, html, json, text};
+use gil_report::{Options, Report, TimelineSink, summarise};
+
+/// Reads a trace; what is read can be rendered in every form, and read again as it was saved.
+pub fn read_and_render(trace: &[u8]) {
+    let options = Options {
+        reorder_window: 8,
+        ..Options::default()
+    };
+    let mut timelines = TimelineSink::new();
+    let Ok(summary) = summarise(trace, &options, &mut timelines) else {
+        return;
+    };
+    let report = Report::new(summary, &options.thresholds);
+    let mut written = Vec::new();
+    text(&report, &TextOptions::default(), &mut written).unwrap();
+    assert!(!written.contains(&0x1b), "a name reached the terminal as it is");
+    // The page takes most of the time: not every time.
+    if trace.len() % 8 == 0 {
+        html(&report, &timelines.into_timelines(), &mut written).unwrap();
+    }
+
+    let mut saved = Vec::new();
+    json(&report, &mut saved).unwrap();
+    let again = summarise(saved.as_slice(), &options, &mut ()).unwrap();
+    let mut twice = Vec::new();
+    json(&Report::new(again, &options.thresholds), &mut twice).unwrap();
+    assert_eq!(saved, twice, "what is saved is read again as it was");
+}

@@ -1,0 +1,84 @@
+//! Counts durations in the buckets that a histogram of three digits has. The histogram's own way of recording is made for every number of digits;
+//! this is done twice for every event.
+
+/// Values below 2 to the power of this have a bucket each; from there on, each power of two has half as many buckets.
+const EXACT_BITS: u32 = 11;
+
+/// How many durations lie in each bucket.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counts(Vec<u64>);
+
+impl Counts {
+    #[inline]
+    pub(crate) fn add_one(&mut self, value: u64) {
+        let index = index(value);
+        match self.0.get_mut(index) {
+            // There are fewer events than this can count.
+            Some(counted) => *counted = counted.wrapping_add(1),
+            None => self.grow(index, 1),
+        }
+    }
+
+    pub(crate) fn add(&mut self, value: u64, count: u64) {
+        let index = index(value);
+        if let Some(counted) = self.0.get_mut(index) {
+            *counted = counted.saturating_add(count);
+        } else {
+            self.grow(index, count);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, index: usize, count: u64) {
+        self.0.resize(index + 1, 0);
+        self.0[index] = count;
+    }
+
+    /// The buckets that are not empty, by a value that lies in each: shortest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.0.iter().enumerate();
+        let counts = counts.filter(|(_, count)| **count > 0);
+        counts.map(|(index, &count)| (lowest(index), count))
+    }
+}
+
+/// The bucket of a value: rising with it, without gaps.
+#[inline]
+fn index(value: u64) -> usize {
+    let exact = (1 << EXACT_BITS) - 1;
+    let shift = (64 - EXACT_BITS) - (value | exact).leading_zeros();
+    // At most 53 times 1024 and 2047.
+    ((shift as usize) << (EXACT_BITS - 1)) + (value >> shift) as usize
+}
+
+/// The lowest value of a bucket.
+fn lowest(index: usize) -> u64 {
+    let octave = (index >> (EXACT_BITS - 1)).saturating_sub(1);
+    let within = index - (octave << (EXACT_BITS - 1));
+    (within as u64) << octave
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+
+    use super::*;
+
+    #[test]
+    fn buckets_are_those_of_the_histogram() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        histogram.auto(true);
+        histogram.record(u64::MAX).unwrap();
+        let powers = (0..64).map(|power| 1_u64 << power);
+        let near = powers.flat_map(|power| [power - 1, power, power + 1, power + power / 3]);
+        for value in (0..5000).chain(near).chain([u64::MAX]) {
+            let lowest = lowest(index(value));
+            assert_eq!(lowest, histogram.lowest_equivalent(value), "{value}");
+            let below = value.checked_sub(1).map(index);
+            assert!(
+                below.is_none_or(|below| index(value) - below <= 1),
+                "{value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a trace is to those who take its events, whatever its form.
+
+use std::io::{BufRead, BufReader, Read};
+
+use crate::analyse::AnalyseError;
+use crate::arrow::{ArrowReader, ArrowTraceError, FILE_MAGIC, STREAM_MAGIC};
+use crate::event::Event;
+use crate::header::Header;
+use crate::text::{Skipped, TextReader};
+
+/// A trace in one of its forms, or several in one file.
+pub(crate) trait Trace {
+    /// The header of the trace that is being read.
+    fn header(&self) -> &Header;
+
+    /// Hands on all events of this trace.
+    fn events(&mut self, take: impl FnMut(Event)) -> Result<Skipped, AnalyseError>;
+
+    /// Goes on to the next trace; false when there is none.
+    fn next_trace(&mut self) -> bool;
+}
+
+impl<R: Read> Trace for TextReader<R> {
+    fn header(&self) -> &Header {
+        self.header()
+    }
+
+    fn events(&mut self, mut take: impl FnMut(Event)) -> Result<Skipped, AnalyseError> {
+        while let Some(event) = self.next_event()? {
+            take(event);
+        }
+        Ok(self.skipped())
+    }
+
+    fn next_trace(&mut self) -> bool {
+        self.next_trace()
+    }
+}
+
+impl<R: Read> Trace for ArrowReader<R> {
+    fn header(&self) -> &Header {
+        self.header()
+    }
+
+    fn events(&mut self, mut take: impl FnMut(Event)) -> Result<Skipped, AnalyseError> {
+        while self.next_batch(&mut take)? {}
+        Ok(self.skipped())
+    }
+
+    fn next_trace(&mut self) -> bool {
+        self.next_trace()
+    }
+}
+
+/// A trace of which the header was read.
+pub(crate) enum Open<R> {
+    Text(TextReader<BufReader<R>>),
+    Arrow(ArrowReader<BufReader<R>>),
+}
+
+/// Opens a trace, whatever form it has.
+pub(crate) fn open<R: Read>(source: R) -> Result<Open<R>, AnalyseError> {
+    open_buffered(BufReader::new(source))
+}
+
+/// Opens a trace of which a part may have been looked at.
+pub(crate) fn open_buffered<R: Read>(mut source: BufReader<R>) -> Result<Open<R>, AnalyseError> {
+    let begins = source.fill_buf()?;
+    if begins.starts_with(FILE_MAGIC) {
+        return Err(ArrowTraceError::File.into());
+    }
+    if begins.first() == Some(&STREAM_MAGIC[0]) {
+        Ok(Open::Arrow(ArrowReader::new(source)?))
+    } else {
+        Ok(Open::Text(TextReader::new(source)?))
+    }
+}
