@@ -207,7 +207,10 @@ fn attach(
                 .clone()
                 .unwrap_or_else(|| trace::default_path(&subject(&header), form));
             let file = EventFile::create(&path, options.force, form)?;
-            Output::Events { file, header }
+            Output::Events {
+                file,
+                header: Box::new(header),
+            }
         }
     };
     tracer.attach(

@@ -52,7 +52,7 @@ impl Start {
         let lines: Box<dyn Lines> = match output {
             Output::Events { file, header } => Box::new(EventLines::new(
                 file,
-                header,
+                *header,
                 Arc::clone(&counts),
                 Arc::clone(&window),
             )),

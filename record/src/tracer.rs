@@ -91,7 +91,10 @@ pub(crate) struct Plan {
 /// Where what it sees goes.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Events { file: EventFile, header: Header },
+    Events {
+        file: EventFile,
+        header: Box<Header>,
+    },
     Summary,
 }
 

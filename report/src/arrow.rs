@@ -1,4 +1,4 @@
-//! The trace as an Arrow IPC stream (`FORMAT.md`): what the native recorder writes, and pandas, polars and DuckDB open as it is.
+//! The trace as an Arrow IPC stream (`FORMAT.md`): what the native recorder writes, and pandas, polars and `DuckDB` open as it is.
 //!
 //! Reading goes by columns and checks every length itself: a trace may come from anywhere, and a recorder that is killed leaves
 //! it cut off.

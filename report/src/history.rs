@@ -172,13 +172,13 @@ mod tests {
         let history = history(&[(0, 10, 1), (12, 20, 2), (20, 25, 1), (30, 40, 0)]);
         let mut parts = Vec::new();
         let rest = history.split(0, 5, 30, &mut [], |held, part| {
-            parts.push((held.holder(), part))
+            parts.push((held.holder(), part));
         });
         assert_eq!(parts, [(1, 5), (2, 8), (1, 5)]);
         assert_eq!(rest.nobody_ns, 7);
         let mut row = [0; 2];
         history.split(0, 5, 30, &mut row, |held, part| {
-            assert_eq!((held.holder(), part), (2, 8))
+            assert_eq!((held.holder(), part), (2, 8));
         });
         assert_eq!(row, [0, 10]);
         assert_eq!(rest.forgotten_ns, 0);
@@ -190,7 +190,7 @@ mod tests {
         history.forget_oldest();
         let mut parts = Vec::new();
         let rest = history.split(0, 5, 20, &mut [], |held, part| {
-            parts.push((held.holder(), part))
+            parts.push((held.holder(), part));
         });
         assert_eq!(parts, [(2, 8)]);
         assert_eq!(rest.forgotten_ns, 5);

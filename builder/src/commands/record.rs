@@ -102,7 +102,7 @@ enum ModeName {
 /// The form of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormName {
-    /// An Arrow IPC stream: small, and opened as it is by pandas, polars and DuckDB
+    /// An Arrow IPC stream: small, and opened as it is by pandas, polars and `DuckDB`
     Arrow,
     /// A line for each event, for people and awk
     Text,

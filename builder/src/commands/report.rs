@@ -163,13 +163,13 @@ fn table(
     format: TableFormat,
     output: Output,
 ) -> Result<Output, CommandError> {
-    let mut table = TableSink::new(format, output).map_err(failed)?;
+    let mut table = TableSink::new(format, output).map_err(|error| failed(&error))?;
     intervals(arguments, options, &mut table)?;
-    table.finish().map_err(failed)
+    table.finish().map_err(|error| failed(&error))
 }
 
-fn failed(error: TableError) -> CommandError {
-    CommandError::because(Exit::Failed, &error)
+fn failed(error: &TableError) -> CommandError {
+    CommandError::because(Exit::Failed, error)
 }
 
 /// Writes the events of a trace as they are.
@@ -186,7 +186,7 @@ fn events(arguments: &Arguments) -> Result<(), CommandError> {
     };
     let output = Output::new(arguments.output.as_deref())?;
     let written = trace_file::read(trace, |source| render::events(source, format, output));
-    written?.map_err(failed)?.finish()
+    written?.map_err(|error| failed(&error))?.finish()
 }
 
 /// Passes intervals on and counts them.

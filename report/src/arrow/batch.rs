@@ -14,8 +14,8 @@ use crate::text::{LINE_LIMIT, TIME_LIMIT_NS};
 pub(super) struct Buffers<'b> {
     batch: RecordBatch<'b>,
     body: &'b [u8],
-    nodes: usize,
-    buffers: usize,
+    next_node: usize,
+    next_buffer: usize,
 }
 
 impl<'b> Buffers<'b> {
@@ -26,30 +26,30 @@ impl<'b> Buffers<'b> {
         Ok(Self {
             batch: *batch,
             body,
-            nodes: 0,
-            buffers: 0,
+            next_node: 0,
+            next_buffer: 0,
         })
     }
 
     /// The next column's number of rows, and how many of them are null.
     fn node(&mut self) -> Result<(usize, bool), &'static str> {
         let nodes = self.batch.nodes();
-        let nodes = nodes.filter(|nodes| self.nodes < nodes.len());
+        let nodes = nodes.filter(|nodes| self.next_node < nodes.len());
         let node = nodes
             .ok_or("it has fewer columns than its schema")?
-            .get(self.nodes);
-        self.nodes += 1;
+            .get(self.next_node);
+        self.next_node += 1;
         let rows = usize::try_from(node.length()).map_err(|_| "a column has less than no rows")?;
         Ok((rows, node.null_count() != 0))
     }
 
     fn buffer(&mut self) -> Result<&'b [u8], &'static str> {
         let buffers = self.batch.buffers();
-        let buffers = buffers.filter(|buffers| self.buffers < buffers.len());
+        let buffers = buffers.filter(|buffers| self.next_buffer < buffers.len());
         let buffer = buffers
             .ok_or("it has fewer buffers than its schema")?
-            .get(self.buffers);
-        self.buffers += 1;
+            .get(self.next_buffer);
+        self.next_buffer += 1;
         let from = usize::try_from(buffer.offset()).ok();
         let length = usize::try_from(buffer.length()).ok();
         from.zip(length)
