@@ -13,17 +13,6 @@ use gil_report::{Kind, TextReader};
 use crate::machine;
 use crate::trace::Trace;
 
-fn python(test: &str) -> Option<OsString> {
-    let python = std::env::var_os("GILBUILD_TEST_PYTHON");
-    if python.is_none() {
-        machine::not_run(
-            test,
-            "GILBUILD_TEST_PYTHON names no interpreter with markers",
-        );
-    }
-    python
-}
-
 fn run(python: &OsString, code: &str, output: &Path) -> Result<Recording, RecordError> {
     let command = vec![python.clone(), "-c".into(), code.into()];
     let options = Options {
@@ -62,7 +51,9 @@ fn a_thousand_threads_at_once() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let (threads, drops) = voluntary_drops(
         &python,
         "
@@ -94,7 +85,9 @@ fn ten_thousand_threads_that_live_shortly() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let (threads, drops) = voluntary_drops(
         &python,
         "
@@ -125,7 +118,9 @@ fn what_a_slow_reader_does_not_take_is_counted_as_lost() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     let done = folder.path().join("done");
@@ -191,7 +186,9 @@ fn a_full_disk_ends_the_recording_and_leaves_what_was_written() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])

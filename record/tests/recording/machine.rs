@@ -19,3 +19,15 @@ pub(crate) fn tracing(test: &str) -> Option<MutexGuard<'static, ()>> {
         Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+/// The interpreter to record, or `None` with a line on stderr.
+pub(crate) fn python(test: &str) -> Option<std::ffi::OsString> {
+    let python = std::env::var_os("GILBUILD_TEST_PYTHON");
+    if python.is_none() {
+        not_run(
+            test,
+            "GILBUILD_TEST_PYTHON names no interpreter with markers",
+        );
+    }
+    python
+}

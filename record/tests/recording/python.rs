@@ -14,11 +14,8 @@ fn the_cpu_thread_is_the_one_that_is_asked_to_drop() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = std::env::var_os("GILBUILD_TEST_PYTHON") else {
-        return machine::not_run(
-            test,
-            "GILBUILD_TEST_PYTHON names no interpreter with markers",
-        );
+    let Some(python) = machine::python(test) else {
+        return;
     };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("io_and_cpu.trace");

@@ -24,18 +24,6 @@ def churn(count):
         os.read(reader, 1)
 ";
 
-/// The interpreter to record with, or `None` with a line on stderr.
-fn python(test: &str) -> Option<OsString> {
-    let python = std::env::var_os("GILBUILD_TEST_PYTHON");
-    if python.is_none() {
-        machine::not_run(
-            test,
-            "GILBUILD_TEST_PYTHON names no interpreter with markers",
-        );
-    }
-    python
-}
-
 fn script(python: &OsString, code: &str) -> Vec<OsString> {
     let code = format!("{CHURN}{code}");
     vec![python.clone(), "-c".into(), code.into()]
@@ -76,7 +64,9 @@ fn children_are_recorded_from_their_first_instruction() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("x.trace");
     // Each child exits without any of Python's own ado: two cycles a round, and nothing else but its first and last ones.
@@ -217,7 +207,9 @@ fn a_control_group_is_recorded_and_its_neighbours_are_not() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let Some(group) = Group::create() else {
         return machine::not_run(test, "no control group can be made here");
     };
@@ -258,7 +250,9 @@ fn everything_on_the_machine_is_recorded() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("x.trace");
     let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
@@ -309,7 +303,9 @@ fn two_hundred_processes_at_once() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     let code = "
 reader, writer = os.pipe()
 children = []
@@ -342,7 +338,9 @@ fn a_storm_of_forks() {
     let Some(_turn) = machine::tracing(test) else {
         return;
     };
-    let Some(python) = python(test) else { return };
+    let Some(python) = machine::python(test) else {
+        return;
+    };
     // Children and their children, none of which lives long.
     let code = "
 for _ in range(400):
