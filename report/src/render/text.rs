@@ -215,16 +215,42 @@ fn about_losses(page: &mut Page<impl Write>, losses: &Losses) -> io::Result<()> 
         page.wrapped("  ", &line, Style::Bad)?;
     }
     let odd: Vec<_> = [
-        (losses.skipped_lines, "lines that are no events"),
-        (losses.truncated, "line cut off at the end"),
-        (losses.unpaired_claims, "claims without a hold"),
-        (losses.unpaired_holds, "acquisitions without a drop"),
-        (losses.unknown_holds, "drops whose hold is not known"),
-        (losses.clipped, "intervals cut to fit"),
+        (
+            losses.skipped_lines,
+            "line that is no event",
+            "lines that are no events",
+        ),
+        (
+            losses.truncated,
+            "line cut off at the end",
+            "lines cut off at the end",
+        ),
+        (
+            losses.unpaired_claims,
+            "claim without a hold",
+            "claims without a hold",
+        ),
+        (
+            losses.unpaired_holds,
+            "acquisition without a drop",
+            "acquisitions without a drop",
+        ),
+        (
+            losses.unknown_holds,
+            "drop whose hold is not known",
+            "drops whose hold is not known",
+        ),
+        (
+            losses.clipped,
+            "interval cut to fit",
+            "intervals cut to fit",
+        ),
     ]
     .into_iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| format!("{} {what}", count(number)))
+    .filter(|(number, ..)| *number > 0)
+    .map(|(number, one, many)| {
+        format!("{} {}", count(number), if number == 1 { one } else { many })
+    })
     .collect();
     if !odd.is_empty() {
         let mut line = format!("set aside: {}", odd.join(", "));
