@@ -8,6 +8,7 @@ pub mod list;
 pub mod matrix;
 pub mod merge;
 pub mod patch;
+mod processes;
 pub mod quickstart;
 pub mod record;
 pub mod report;

@@ -12,6 +12,7 @@ use gil_record::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::processes::Processes;
 use crate::error::{CommandError, Exit};
 use crate::folders;
 use crate::host::{self, Facts};
@@ -31,21 +32,11 @@ use crate::terminal;
 )]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all", "command"]))]
 pub struct Arguments {
-    /// The process to record, with those that it starts from now on
-    #[arg(long, value_name = "PID")]
-    pid: Option<u32>,
-    /// Record the process alone, not what it starts: others that run the same interpreter then hit no marker
+    #[command(flatten)]
+    processes: Processes,
+    /// With `--pid`: the process alone, not what it starts; others that run the same interpreter then hit no marker
     #[arg(long, requires = "pid")]
     alone: bool,
-    /// Record the processes of a container of podman, Docker, containerd or CRI-O, by its id or name
-    #[arg(long, value_name = "ID|NAME")]
-    container: Option<String>,
-    /// Record the processes of a control group: its folder below /sys/fs/cgroup
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<PathBuf>,
-    /// Record every process of this machine that runs a Python with markers
-    #[arg(long)]
-    all: bool,
     /// Stop after this long: 30s, 2m, 500ms
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
@@ -117,7 +108,11 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, stop.shared())?;
     }
-    let target = target(arguments);
+    // clap has seen to it that it is one thing.
+    let target = arguments
+        .processes
+        .target()
+        .unwrap_or_else(|| Target::Command(arguments.command.clone()));
     if arguments.backend == Backend::Systemtap {
         // What is asked for is looked at before the machine is.
         if let Target::Process(pid) = target {
@@ -169,21 +164,6 @@ fn percentage(typed: &str) -> Result<f64, String> {
     match number.parse::<f64>() {
         Ok(percent) if percent.is_finite() && percent > 0.0 => Ok(percent / 100.0),
         _ => Err("a percentage is wanted, such as 5%".to_owned()),
-    }
-}
-
-/// What is to be recorded; clap has seen to it that it is one thing.
-fn target(arguments: &Arguments) -> Target {
-    if let Some(pid) = arguments.pid {
-        Target::Process(pid)
-    } else if let Some(container) = &arguments.container {
-        Target::Container(container.clone())
-    } else if let Some(cgroup) = &arguments.cgroup {
-        Target::Cgroup(cgroup.clone())
-    } else if arguments.all {
-        Target::All
-    } else {
-        Target::Command(arguments.command.clone())
     }
 }
 

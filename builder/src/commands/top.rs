@@ -1,7 +1,6 @@
 //! `gilbuild top`: what the threads of running processes do with the GIL, as they do it.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use clap::Args;
 use gil_record::{Live, StopFlag, Target};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::processes::Processes;
 use super::record;
 use crate::error::{CommandError, Exit};
 use crate::terminal;
@@ -30,18 +30,8 @@ const SHORTEST: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all"]))]
 pub struct Arguments {
-    /// The process to watch, with those that it starts from now on
-    #[arg(long, value_name = "PID")]
-    pid: Option<u32>,
-    /// Watch the processes of a container of podman, Docker, containerd or CRI-O, by its id or name
-    #[arg(long, value_name = "ID|NAME")]
-    container: Option<String>,
-    /// Watch the processes of a control group: its folder below /sys/fs/cgroup
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<PathBuf>,
-    /// Watch every process of this machine that runs a Python with markers
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    processes: Processes,
     /// How long each of the moments is that are shown
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1s")]
     interval: Duration,
@@ -57,7 +47,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         signal_hook::flag::register(signal, stop.shared())?;
     }
     leave_in_any_case(stop.clone());
-    let (target, title) = target(arguments);
+    // clap has seen to it that it is one of them.
+    let target = arguments.processes.target().unwrap_or(Target::All);
+    let title = title(&target);
     let mut live = Live::attach(&target).map_err(|error| record::failure(&error))?;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(CommandError::Failure {
@@ -117,17 +109,13 @@ fn watch(
     }
 }
 
-/// What is to be watched; clap has seen to it that it is one thing.
-fn target(arguments: &Arguments) -> (Target, String) {
-    if let Some(pid) = arguments.pid {
-        (Target::Process(pid), format!("process {pid}"))
-    } else if let Some(name) = &arguments.container {
-        (Target::Container(name.clone()), format!("container {name}"))
-    } else if let Some(path) = &arguments.cgroup {
-        let title = format!("control group {}", path.display());
-        (Target::Cgroup(path.clone()), title)
-    } else {
-        (Target::All, "this machine".to_owned())
+/// What the screen calls it.
+fn title(target: &Target) -> String {
+    match target {
+        Target::Process(pid) => format!("process {pid}"),
+        Target::Container(name) => format!("container {name}"),
+        Target::Cgroup(path) => format!("control group {}", path.display()),
+        Target::All | Target::Command(_) => "this machine".to_owned(),
     }
 }
 

@@ -379,6 +379,21 @@ identify(struct lane_key *key, __u64 gil)
     key->gil = gil;
 }
 
+/* The lane of a thread with a GIL, made at its first hit; NULL where there is no room for it. Whether the thread's process is recorded here. */
+static __always_inline int
+find_lane(struct lane_key *key, struct lane **lane)
+{
+    *lane = bpf_map_lookup_elem(&lanes, key);
+    if (*lane) {
+        return (*lane)->file == settings.file;
+    }
+    if (!is_recorded(key)) {
+        return 0;
+    }
+    *lane = make_lane(key);
+    return 1;
+}
+
 SEC("uprobe.multi")
 int gil_drop(void *context)
 {
@@ -388,13 +403,7 @@ int gil_drop(void *context)
     __u64 wait_ns = argument(context, MARKER_DROP, WAIT_NS);
     __u64 forced = argument(context, MARKER_DROP, FORCED);
     identify(&key, argument(context, MARKER_DROP, GIL));
-    lane = bpf_map_lookup_elem(&lanes, &key);
-    if (!lane) {
-        if (!is_recorded(&key)) {
-            return 0;
-        }
-        lane = make_lane(&key);
-    } else if (lane->file != settings.file) {
+    if (!find_lane(&key, &lane)) {
         return 0;
     }
     if (lane) {
@@ -433,13 +442,7 @@ int gil_request(void *context)
     struct lane_key key;
     struct lane *lane;
     identify(&key, argument(context, MARKER_REQUEST, GIL));
-    lane = bpf_map_lookup_elem(&lanes, &key);
-    if (!lane) {
-        if (!is_recorded(&key)) {
-            return 0;
-        }
-        lane = make_lane(&key);
-    } else if (lane->file != settings.file) {
+    if (!find_lane(&key, &lane)) {
         return 0;
     }
     if (lane) {
