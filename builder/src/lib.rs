@@ -11,6 +11,7 @@ pub mod error;
 pub mod folders;
 pub mod host;
 pub mod image;
+pub mod matrix;
 mod output;
 pub mod sources;
 mod sources_progress;

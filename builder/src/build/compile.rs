@@ -17,7 +17,7 @@ pub const FRAME_POINTERS: &str = "-fno-omit-frame-pointer -mno-omit-leaf-frame-p
 /// Relative to the file itself, so that the prefix can be moved. For make, `$` is doubled.
 const RPATH: &str = "-Wl,-rpath='$$ORIGIN/../lib'";
 
-/// The arguments of `configure`, apart from the prefix: those of docker-library/python, and DTrace probes.
+/// The arguments of `configure`, apart from the prefix: those of docker-library/python, DTrace probes, and the user's own.
 #[must_use]
 pub fn configure_arguments(options: &BuildOptions) -> Vec<String> {
     let mut arguments = vec![
@@ -35,7 +35,12 @@ pub fn configure_arguments(options: &BuildOptions) -> Vec<String> {
     if options.free_threaded {
         arguments.push("--disable-gil");
     }
-    arguments.into_iter().map(str::to_owned).collect()
+    let own = options.additional.iter().cloned();
+    arguments
+        .into_iter()
+        .map(str::to_owned)
+        .chain(own)
+        .collect()
 }
 
 /// The C compiler cannot be run.

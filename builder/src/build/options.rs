@@ -49,6 +49,8 @@ pub struct BuildOptions {
     pub patches: Vec<Patch>,
     /// The arguments of `configure`, apart from the prefix, where they are to be those of another build instead of ours.
     pub configure: Option<Vec<String>>,
+    /// The user's own arguments of `configure`, beside those.
+    pub additional: Vec<String>,
     /// How many compilers run at once; without it, one a processor.
     pub jobs: Option<NonZeroUsize>,
 }

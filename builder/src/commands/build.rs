@@ -45,6 +45,9 @@ pub(super) struct Inputs {
     /// The markers and their nop
     #[arg(long, value_enum, default_value_t)]
     markers: Markers,
+    /// An argument for `configure` beside ours, as --configure=--with-assertions (any number)
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    configure: Vec<String>,
     /// A patch of your own, applied after ours (any number)
     #[arg(long, value_name = "FILE")]
     patch: Vec<PathBuf>,
@@ -73,6 +76,7 @@ impl Inputs {
             free_threaded: request.free_threaded,
             patches,
             configure: None,
+            additional: self.configure.clone(),
             jobs: self.jobs,
         };
         Ok((source, options))

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, onto: &Base) -> Result<(), CommandError
         ));
     }
     let options = BuildOptions {
-        configure: Some(found.configure.clone()),
+        configure: Some([found.configure.clone(), options.additional.clone()].concat()),
         ..options
     };
     let tree = bench.unpack(&source)?;
