@@ -1,10 +1,15 @@
 //! The bundled SystemTap and bpftrace scripts, inside this program, and how they are laid into a folder.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+
+use crate::maps;
+
+/// How the bpftrace scripts name the file when bpftrace is to look for it itself.
+pub(crate) const ANY_FILE: &str = "usdt:*:";
 
 /// What runs a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,12 +114,37 @@ impl Script {
         heading.unwrap_or_default().trim()
     }
 
+    /// Writes a bpftrace script into a folder, pointed at one ELF file: without `-p`, it then watches every process that runs that file.
+    /// (SystemTap's take the file as an argument.) Returns its path.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write_for(&self, file: &Path, folder: &Path) -> io::Result<PathBuf> {
+        let file = plain(file, folder)?;
+        let at_file = format!("usdt:{}:", file.display());
+        let path = folder.join(self.name);
+        write(&path, &self.text.replace(ANY_FILE, &at_file), true)?;
+        Ok(path)
+    }
+
     /// The name of its example file in an export.
     #[must_use]
     pub fn example_name(&self) -> String {
         let stem = self.name.split('.').next().unwrap_or(self.name);
         format!("{stem}_example.txt")
     }
+}
+
+/// A name of a file that bpftrace takes as it is: a colon or a space would need quoting, which differs between its versions. Where
+/// needed it is a link in `folder`.
+pub(crate) fn plain(file: &Path, folder: &Path) -> io::Result<PathBuf> {
+    if maps::is_plain(file) {
+        return Ok(file.to_owned());
+    }
+    let link = folder.join("python");
+    symlink(file, &link)?;
+    Ok(link)
 }
 
 /// Writes all scripts, with what they need and their examples: `bpftrace/…` and `systemtap/…`.

@@ -71,7 +71,8 @@ impl Tracer for Systemtap {
             Mode::Events | Mode::Slow(_) => "gil-events.stp",
         };
         let scripts = folder.path().join(Tool::Systemtap.folder());
-        let mut compile = compiler(&scripts, self.cache.as_deref(), interpreter)?;
+        demand_here(interpreter)?;
+        let mut compile = compiler(&scripts, self.cache.as_deref())?;
         compile
             .arg("-p4")
             .arg(scripts.join(script))
@@ -96,24 +97,29 @@ impl Tracer for Systemtap {
 ///
 /// # Errors
 ///
-/// [`RecordError::Elsewhere`], [`RecordError::Tool`], [`RecordError::SystemtapCompile`].
-pub fn compiler(
-    scripts: &Path,
-    cache: Option<&Path>,
-    interpreter: &Interpreter,
-) -> Result<Command, RecordError> {
-    if is_elsewhere(&interpreter.file, &interpreter.reachable) {
-        return Err(RecordError::Elsewhere {
-            pid: interpreter.pid,
-            file: interpreter.file.clone(),
-        });
-    }
+/// [`RecordError::Tool`], [`RecordError::SystemtapCompile`].
+pub fn compiler(scripts: &Path, cache: Option<&Path>) -> Result<Command, RecordError> {
     let mut stap = Command::new("stap");
     stap.arg("-R")
         .arg(runtime(scripts, cache)?)
         .arg("-I")
         .arg(scripts.join("tapset"));
     Ok(stap)
+}
+
+/// Demands that an interpreter's file is one that SystemTap finds.
+///
+/// # Errors
+///
+/// [`RecordError::Elsewhere`].
+pub fn demand_here(interpreter: &Interpreter) -> Result<(), RecordError> {
+    if is_elsewhere(&interpreter.file, &interpreter.reachable) {
+        return Err(RecordError::Elsewhere {
+            pid: interpreter.pid,
+            file: interpreter.file.clone(),
+        });
+    }
+    Ok(())
 }
 
 /// Whether a path means another file to the process than to us. SystemTap compares the names of files as the process sees them, and

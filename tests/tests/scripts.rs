@@ -4,12 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use gil_probes::catalogue::{self, Marker};
-use gil_tests::{not_run, prefix, run, text};
+use gil_tests::{gilbuild, not_run, prefix, run, text, why_no_tracing};
 
 /// What scripts call an argument, where they cannot use its own name: in both languages `tid` is the tracer's view of the thread.
 const NATIVE_ID: &str = "native_id";
@@ -333,6 +335,16 @@ fn the_command_names_what_is_wrong() {
             2,
             "no argument for a script",
         ),
+        (
+            &["script", "run", "gil-top.bt", "--elf", "/bin/sh"],
+            1,
+            "no GIL markers",
+        ),
+        (
+            &["script", "run", "gil-top.bt"],
+            2,
+            "--pid <PID>|--elf <FILE>",
+        ),
         (&["script", "export", export], 1, "is not empty"),
     ] {
         let output = run(arguments);
@@ -365,4 +377,59 @@ fn an_export_runs_without_gilbuild() {
         }
     }
     assert!(folder.path().join("systemtap/tapset/gil.stp").exists());
+}
+
+#[test]
+fn every_process_that_runs_a_file_is_watched() {
+    let test = "every_process_that_runs_a_file_is_watched";
+    let Some(prefix) = prefix("3.13", "nop") else {
+        return not_run(test, "3.13 was not built: run it by ./dev test");
+    };
+    if let Some(reason) = why_no_tracing() {
+        return not_run(test, &reason);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // A name that bpftrace would not take as it is.
+    let file = folder.path().join("my python: 3.13");
+    let library = prefix.join("lib/libpython3.13.so.1.0");
+    std::os::unix::fs::symlink(library, &file).unwrap();
+    let printed = folder.path().join("printed");
+    let mut script = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(gilbuild())
+        .args(["script", "run", "gil-summary.bt", "--elf"])
+        .arg(&file)
+        .stdout(fs::File::create(&printed).unwrap().into_file())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !fs::read_to_string(&printed).unwrap().contains("Watching") {
+        assert!(script.try_wait().unwrap().is_none(), "it ended");
+        assert!(Instant::now() < until, "it does not begin");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Two processes that start later.
+    let program = "
+import threading, time
+thread = threading.Thread(target=lambda: [time.sleep(0.001) for _ in range(100)])
+thread.start()
+thread.join()
+print(threading.main_thread().native_id)";
+    let ids = [(); 2].map(|()| {
+        let output = Command::new(prefix.join("bin/python3"))
+            .args(["-c", program])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    });
+    let group = format!("-{}", script.id());
+    let killed = Command::new("kill").args(["-INT", "--", &group]).status();
+    assert!(killed.unwrap().success());
+    assert!(script.wait().unwrap().success());
+    let printed = fs::read_to_string(&printed).unwrap();
+    for id in ids {
+        let line = format!("@hold_count[python3, {id}]: ");
+        assert!(printed.contains(&line), "{line}{printed}");
+    }
 }

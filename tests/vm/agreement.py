@@ -25,6 +25,7 @@ class Seen:
         self.held_ns = {}
         self.waited_ns = {}
         self.blamed_ns = None  # how long victim waited while hog held
+        self.told = None       # what each worker did, in its order, where a script tells each event
         self.waits = None      # the stretches in which victim waited, where a script tells them
         self.problems = []
 
@@ -63,13 +64,15 @@ def summary_bt(text):
 
 def events(text):
     seen = Seen()
-    seen.waits = []
+    seen.waits, seen.told = [], {}
     names, claims, acquired = {}, {}, {}
     for line in text.splitlines():
         fields = line.split(" ", 6)
         word = fields[1] if len(fields) > 1 else ""
         if word in ("claim", "acquired", "drop", "request") and fields[0].isdigit():
             seen.events += 1
+            if names[fields[2]] in WORKERS:
+                seen.told.setdefault(names[fields[2]], []).append((word, *fields[4:]))
         if word == "thread":
             names[fields[2]] = fields[6]
         elif word == "claim":
@@ -153,7 +156,7 @@ def blame(text):
 
 READERS = {
     "gil-summary.stp": summary_stp, "gil-summary.bt": summary_bt, "record-summary": summary_stp,
-    "gil-events.stp": events, "gil-events.bt": events, "record-events": events,
+    "gil-events.stp": events, "gil-events.bt": events, "gil-events-by-address.bt": events, "record-events": events,
     "gil-slow.stp": slow, "gil-slow.bt": slow,
     "gil-top.stp": top, "gil-top.bt": top_bt,
     "gil-blame.stp": blame, "gil-blame.bt": blame_bt,
@@ -202,6 +205,15 @@ def compare(seen, truth, judge_sums):
     return ", ".join(words), agrees and bool(words)
 
 
+def differences(told):
+    """Where scripts that watched the same run tell of it differently: each event with its figures, time stamps apart."""
+    (first, theirs), *others = told.items()
+    for script, its in others:
+        for worker in sorted(WORKERS):
+            if its.get(worker) != theirs.get(worker):
+                yield f"{script} and {first} tell differently of {worker}"
+
+
 def main():
     arguments = [argument for argument in sys.argv[1:] if argument != "--counts-only"]
     judge_sums = len(arguments) == len(sys.argv) - 1
@@ -214,6 +226,7 @@ def main():
             print(f"{pair} {kernel} {job.name}: FAILED: {(job / 'workload').read_text().strip()}")
             failed = True
             truth = None
+        told = {}
         for status in sorted(job.glob("*.status")):
             script = status.name.removesuffix(".status")
             problems = lost((job / f"{script}.messages").read_text(errors="replace"))
@@ -224,10 +237,18 @@ def main():
             seen = READERS[script]((job / f"{script}.output").read_text(errors="replace"))
             agreement, agrees = compare(seen, truth, judge_sums)
             problems += seen.problems
+            if seen.told is not None:
+                told[script] = seen.told
             good = agrees and code == "0" and not problems
             failed = failed or not good
             print(f"{pair:9} {kernel:18} {script:16} {'ran' if code == '0' else 'FAILED: ' + code:6} {seen.events:6} events  "
                   f"{'ok ' if good else 'BAD'} {agreement}{''.join('; ' + problem for problem in problems)}")
+        if len(told) > 1:
+            different = list(differences(told))
+            failed = failed or bool(different)
+            events_of_workers = sum(map(len, next(iter(told.values())).values()))
+            print(f"{pair:9} {kernel:18} {' = '.join(told)}: "
+                  f"{'; '.join(different) or f'the same {events_of_workers} events of the workers, with the same figures'}")
     sys.exit(failed)
 
 

@@ -1,20 +1,17 @@
 //! `gilbuild script`: lists, shows, runs and exports the bundled SystemTap and bpftrace scripts.
 
+mod watch;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
 
 use clap::{Args, Subcommand};
 use fs_err as fs;
 use gil_containers::base::Base;
 use gil_containers::registry::Transport;
-use gil_record::scripts::{self, SCRIPTS, Script, Tool};
-use gil_record::systemtap;
-use signal_hook::consts::SIGINT;
+use gil_record::scripts::{self, SCRIPTS, Script};
 
-use super::record;
+use self::watch::Subject;
 use crate::error::{CommandError, Exit};
-use crate::folders;
-use crate::host::{self, Facts};
 use crate::image::inspect::inspect;
 use crate::terminal;
 
@@ -41,15 +38,14 @@ enum Action {
         #[arg(long)]
         example: bool,
     },
-    /// Run a script on a process
+    /// Run a script on a process, or on all that run one interpreter
     ///
     /// Needs root. SystemTap compiles a kernel module first, which takes a minute.
     Run {
         /// Its name, as `gilbuild script list` prints it
         name: String,
-        /// The process to watch; it may be in a container
-        #[arg(long)]
-        pid: u32,
+        #[command(flatten)]
+        subject: Subject,
         /// What the script takes: limits in milliseconds, seconds between reports; see its first lines
         #[arg(last = true, value_name = "ARGUMENT")]
         arguments: Vec<String>,
@@ -83,9 +79,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         }
         Action::Run {
             name,
-            pid,
+            subject,
             arguments,
-        } => watch(find(name)?, *pid, arguments),
+        } => watch::watch(find(name)?, subject, arguments),
         Action::Export { folder, from } => export(folder, from.as_ref()),
     }
 }
@@ -117,75 +113,6 @@ fn list(json: bool) -> Result<(), CommandError> {
         terminal::result(&format!("{:<16} {}", script.name, script.purpose()))?;
     }
     Ok(())
-}
-
-/// Runs a script on a process until the script ends or the user stops it.
-fn watch(script: &Script, pid: u32, arguments: &[String]) -> Result<(), CommandError> {
-    for argument in arguments {
-        // They become part of the script's text.
-        if !argument
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric())
-        {
-            return Err(CommandError::new(
-                Exit::Usage,
-                format!("`{argument}` is no argument for a script: they are numbers and words"),
-            ));
-        }
-    }
-    let interpreter = gil_record::interpreter_of(pid).map_err(|error| record::failure(&error))?;
-    let facts = Facts::of_this_machine();
-    let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
-    scripts::write_all(folder.path())?;
-    // Ctrl-C is for the tracer, which prints its report then; gilbuild waits for that.
-    signal_hook::flag::register(SIGINT, std::sync::Arc::default())?;
-    let pid = pid.to_string();
-    let status = match script.tool {
-        Tool::Bpftrace => {
-            host::bpftrace(&facts).demand()?;
-            start(
-                Command::new("bpftrace")
-                    .arg("-p")
-                    .arg(&pid)
-                    .arg(folder.path().join(script.tool.folder()).join(script.name))
-                    .args(arguments),
-            )?
-        }
-        Tool::Systemtap => {
-            host::systemtap(&facts).demand()?;
-            let folder = folder.path().join(script.tool.folder());
-            let cache = folders::cache().ok();
-            let mut stap = systemtap::compiler(&folder, cache.as_deref(), &interpreter)
-                .map_err(|error| record::failure(&error))?;
-            stap.args(["-x", &pid]);
-            start(
-                stap.arg(folder.join(script.name))
-                    .arg(&interpreter.file)
-                    .args(arguments),
-            )?
-        }
-    };
-    ended(script, status)
-}
-
-fn start(command: &mut Command) -> Result<ExitStatus, CommandError> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    command
-        .status()
-        .map_err(|error| CommandError::new(Exit::Failed, format!("cannot run {program}: {error}")))
-}
-
-fn ended(script: &Script, status: ExitStatus) -> Result<(), CommandError> {
-    if status.success() {
-        return Ok(());
-    }
-    Err(CommandError::new(
-        Exit::Failed,
-        format!(
-            "{} ended with {status}; what its tracer printed above says why, and `gilbuild doctor` what this machine lacks",
-            script.name
-        ),
-    ))
 }
 
 fn export(folder: &Path, from: Option<&Base>) -> Result<(), CommandError> {

@@ -3,18 +3,13 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::maps;
 use crate::options::Mode;
-use crate::scripts;
-
-/// How the scripts name the file when bpftrace is to look for it itself.
-const ANY_FILE: &str = "usdt:*:";
+use crate::scripts::{self, ANY_FILE};
 
 /// A script in a private folder, which goes when this does.
 #[derive(Debug)]
@@ -27,14 +22,7 @@ impl Script {
     /// Writes the script for `mode`, pointed at the ELF file `file`; with `only`, the script itself looks at no other process.
     pub(crate) fn write(mode: Mode, file: &Path, only: Option<u32>) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("gilbuild-").tempdir()?;
-        // A path with a colon or a space would need quoting, which differs between versions of bpftrace.
-        let file = if maps::is_plain(file) {
-            file.to_owned()
-        } else {
-            let link = folder.path().join("python");
-            symlink(file, &link)?;
-            link
-        };
+        let file = scripts::plain(file, folder.path())?;
         let path = folder.path().join("script.bt");
         fs::write(&path, render(mode, &file, only))?;
         Ok(Self { folder, path })
