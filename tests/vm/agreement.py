@@ -156,7 +156,7 @@ def blame(text):
 
 READERS = {
     "gil-summary.stp": summary_stp, "gil-summary.bt": summary_bt, "record-summary": summary_stp,
-    "gil-events.stp": events, "gil-events.bt": events, "gil-events-by-address.bt": events, "record-events": events,
+    "gil-events.stp": events, "gil-events.bt": events, "record-events": events,
     "gil-slow.stp": slow, "gil-slow.bt": slow,
     "gil-top.stp": top, "gil-top.bt": top_bt,
     "gil-blame.stp": blame, "gil-blame.bt": blame_bt,
