@@ -48,10 +48,7 @@ fn voluntary_drops(python: &OsString, code: &str) -> (usize, Vec<u64>) {
 #[test]
 fn a_thousand_threads_at_once() {
     let test = "a_thousand_threads_at_once";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let (threads, drops) = voluntary_drops(
@@ -82,10 +79,7 @@ while len(ended) < 1000 or _thread._count() > 0:
 #[test]
 fn ten_thousand_threads_that_live_shortly() {
     let test = "ten_thousand_threads_that_live_shortly";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let (threads, drops) = voluntary_drops(
@@ -115,10 +109,7 @@ while _thread._count() > 0:
 #[test]
 fn what_a_slow_reader_does_not_take_is_counted_as_lost() {
     let test = "what_a_slow_reader_does_not_take_is_counted_as_lost";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -183,10 +174,7 @@ open({:?}, 'w').close()
 #[test]
 fn a_full_disk_ends_the_recording_and_leaves_what_was_written() {
     let test = "a_full_disk_ends_the_recording_and_leaves_what_was_written";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -13,4 +13,5 @@ mod machine;
 mod python;
 mod refusals;
 mod several;
+mod stacks;
 mod trace;

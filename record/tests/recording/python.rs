@@ -11,10 +11,7 @@ use crate::trace::{Sums, Trace};
 #[test]
 fn the_cpu_thread_is_the_one_that_is_asked_to_drop() {
     let test = "the_cpu_thread_is_the_one_that_is_asked_to_drop";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

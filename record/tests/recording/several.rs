@@ -61,10 +61,7 @@ impl<F: FnOnce()> Observer for Then<F> {
 #[test]
 fn children_are_recorded_from_their_first_instruction() {
     let test = "children_are_recorded_from_their_first_instruction";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -204,10 +201,7 @@ impl Drop for Group {
 #[test]
 fn a_control_group_is_recorded_and_its_neighbours_are_not() {
     let test = "a_control_group_is_recorded_and_its_neighbours_are_not";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let Some(group) = Group::create() else {
@@ -247,10 +241,7 @@ fn a_control_group_is_recorded_and_its_neighbours_are_not() {
 #[test]
 fn everything_on_the_machine_is_recorded() {
     let test = "everything_on_the_machine_is_recorded";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -300,10 +291,7 @@ fn children_of(python: &OsString, mode: Mode, code: &str) -> Vec<u64> {
 #[test]
 fn two_hundred_processes_at_once() {
     let test = "two_hundred_processes_at_once";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let code = "
@@ -335,10 +323,7 @@ for pid in children:
 #[test]
 fn a_storm_of_forks() {
     let test = "a_storm_of_forks";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     // Children and their children, none of which lives long.
