@@ -33,12 +33,3 @@ pub(crate) fn python(test: &str) -> Option<(MutexGuard<'static, ()>, OsString)> 
     }
     Some((turn, python?))
 }
-
-/// Whether the tests that take minutes are wanted; if not, a line on stderr.
-pub(crate) fn long_ones(test: &str) -> bool {
-    let wanted = std::env::var_os("GILBUILD_TEST_ALL").is_some_and(|all| all == "yes");
-    if !wanted {
-        not_run(test, "it takes minutes: `./dev test --all` runs it");
-    }
-    wanted
-}

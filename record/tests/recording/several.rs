@@ -262,6 +262,49 @@ fn everything_on_the_machine_is_recorded() {
     assert!(drops.contains_key(&fire.ready.pid));
 }
 
+/// Of several builds that run, one is recorded; it is enough to say how its build id begins.
+#[test]
+fn one_build_is_recorded_wherever_it_runs() {
+    let test = "one_build_is_recorded_wherever_it_runs";
+    let Some((_turn, python)) = machine::python(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("x.trace");
+    let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
+    fire.go();
+    let mut pythons = [waiting(&python, 400), waiting(&python, 600)];
+    let pids: Vec<u32> = pythons.iter().map(Child::id).collect();
+    let found = gil_record::interpreter_of(pids[0]).unwrap();
+    let build_id = found.build_id.unwrap();
+
+    let inputs: Vec<_> = pythons.iter_mut().map(|child| child.stdin.take()).collect();
+    let mut go = Then(Some(move || drop(inputs)));
+    let for_a_while = Options {
+        duration: Some(Duration::from_secs(2)),
+        ..options(&output, Mode::Events)
+    };
+    let target = Target::Build(build_id[..12].to_uppercase());
+    record(&target, &for_a_while, &mut go).unwrap();
+    for python in &mut pythons {
+        python.wait().unwrap();
+    }
+    let drops = drops_by_process(&Trace::read(&output));
+    let expected = BTreeMap::from([(pids[0], 2 * 400 + 1), (pids[1], 2 * 600 + 1)]);
+    assert_eq!(drops, expected);
+
+    let other = folder.path().join("y.trace");
+    let nobody = Target::Build("0123456789".to_owned());
+    let error = record(&nobody, &options(&other, Mode::Events), &mut Silent).unwrap_err();
+    let own = gil_record::interpreter_of(fire.ready.pid).unwrap();
+    let runs = own.build_id.unwrap_or_default();
+    assert!(
+        matches!(&error, RecordError::NoSuchBuild { others, .. } if others.contains(&runs)),
+        "{error}"
+    );
+    assert!(!other.exists());
+}
+
 /// Runs a script that makes children with `count` rounds each, and returns what the trace says each did.
 fn children_of(python: &OsString, mode: Mode, code: &str) -> Vec<u64> {
     let folder = tempfile::tempdir().unwrap();
