@@ -31,7 +31,7 @@ struct settings {
     struct place places[MARKERS][ARGUMENTS];
     /* Cycles whose hold or wait lasts at least so long become events; all ones: none do. */
     __u64 events_from_ns;
-    /* The reader is woken when so many bytes wait for it. It also looks by itself now and then. */
+    /* The reader is woken when so many bytes wait for it, a power of two, and again at every multiple. It also looks by itself now and then. */
     __u64 wake_at_bytes;
     /* Whether threads' totals and histograms are kept. */
     __u64 keep_totals;
@@ -252,10 +252,13 @@ count_lost(int cause)
     }
 }
 
+/* Waking costs the thread many times what an event does, so a reader that is behind is not woken for each of them. */
 static __always_inline __u64
 wake(void)
 {
-    return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= settings.wake_at_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+    __u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+    __u64 is_due = waiting >= settings.wake_at_bytes && (waiting & (settings.wake_at_bytes - 1)) < 2 * sizeof(struct event);
+    return is_due ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void
