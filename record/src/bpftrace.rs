@@ -43,7 +43,7 @@ impl Tracer for Bpftrace {
         // mapped that file, and the script looks away from the others.
         let is_deleted = interpreter.is_deleted();
         let script = Script::write(
-            plan.output.mode(),
+            plan.task.mode,
             &interpreter.reachable,
             is_deleted.then_some(pid),
         )

@@ -121,6 +121,18 @@ pub enum RecordError {
         /// An interpreter without markers in one of them.
         without: Option<PathBuf>,
     },
+    /// No process runs the interpreter with this build id.
+    #[error(
+        "no process of this machine runs a Python with GIL markers and a build id that begins with {build_id}{}; `gilbuild verify PID` \
+         prints that of a process",
+        running(others)
+    )]
+    NoSuchBuild {
+        /// The build id asked for.
+        build_id: String,
+        /// Those of the interpreters that run.
+        others: Vec<String>,
+    },
     /// The process could not be looked at.
     #[error("cannot read what process {pid} has mapped: {source}")]
     Maps {
@@ -212,6 +224,11 @@ pub enum RecordError {
         /// What was asked for.
         what: &'static str,
     },
+    /// Stacks are written into a trace.
+    #[error(
+        "`--stacks` needs a trace to write them into, and a summary is none: use `--mode slow` or `--mode events`"
+    )]
+    StacksWithoutTrace,
     /// The kernel is older than the native tracer's program needs.
     #[error(
         "the native tracer needs Linux 5.12 or newer, and this is {release}: use `--backend bpftrace`"
@@ -262,6 +279,14 @@ pub enum RecordError {
     /// The user stopped it before anything was recorded.
     #[error("stopped before the tracer was attached: nothing was recorded")]
     Interrupted,
+}
+
+fn running(build_ids: &[String]) -> String {
+    if build_ids.is_empty() {
+        ": none has markers".to_owned()
+    } else {
+        format!(": those that have markers are {}", build_ids.join(", "))
+    }
 }
 
 fn without_markers(file: Option<&std::path::Path>) -> String {

@@ -25,6 +25,8 @@ pub struct Interpreter {
     pub reachable: PathBuf,
     /// Its version, `3.13.5`; `3.13` or `None` when the file does not tell.
     pub version: Option<String>,
+    /// The build id of that file, in hexadecimal.
+    pub build_id: Option<String>,
     identity: (String, u64),
     semaphore_offset: Option<u64>,
 }
@@ -150,10 +152,11 @@ impl Finder {
         for path in files {
             let reachable = maps::under_root(pid, &path);
             let key = file_key(&reachable)?;
-            let markers = *self
+            let markers = self
                 .at_exec
                 .entry(key)
-                .or_insert_with(|| read_markers(&reachable));
+                .or_insert_with(|| read_markers(&reachable))
+                .clone();
             if let Some(markers) = markers {
                 let file = MappedFile {
                     path,
@@ -171,10 +174,10 @@ impl Finder {
     }
 
     fn markers(&mut self, file: &MappedFile) -> Option<Markers> {
-        *self
-            .markers
+        self.markers
             .entry(file.identity.clone())
             .or_insert_with(|| read_markers(&file.reachable))
+            .clone()
     }
 }
 
@@ -196,6 +199,7 @@ fn read_markers(file: &Path) -> Option<Markers> {
         semaphore_offset,
         has_one_place: semaphore_offset.is_none()
             || image.segments.iter().filter(holds_it).count() == 1,
+        build_id: image.build_id,
     })
 }
 
@@ -206,8 +210,9 @@ fn file_key(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// What is known of a file with markers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Markers {
+    build_id: Option<String>,
     semaphore_offset: Option<u64>,
     /// Only one part of the file that is mapped to be written to holds the semaphore, so that a tracer may attach before it is mapped
     /// (see [`Interpreter::is_settled`]).
@@ -236,6 +241,7 @@ fn interpreter(pid: u32, file: &MappedFile, markers: Markers) -> Interpreter {
         version: version::python_version(&file.reachable, &file.name())
             .ok()
             .flatten(),
+        build_id: markers.build_id,
         identity: file.identity.clone(),
         semaphore_offset: markers.semaphore_offset,
     }

@@ -60,14 +60,38 @@ pub(crate) fn mapped_files(pid: u32) -> io::Result<Vec<MappedFile>> {
     Ok(files)
 }
 
+/// A part of a file that a process has mapped as code.
+#[derive(Clone, Debug)]
+pub(crate) struct CodeMapping {
+    /// Where in the process.
+    pub(crate) addresses: Range<u64>,
+    /// Which byte of the file is at the first of them.
+    pub(crate) offset: u64,
+    pub(crate) file: MappedFile,
+}
+
+/// What process `pid` has mapped as code; nothing when it is gone.
+pub(crate) fn code_mappings(pid: u32) -> Vec<CodeMapping> {
+    let text = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let root = root(pid);
+    text.split(|&byte| byte == b'\n')
+        .filter_map(|line| parse_mapping(pid, &root, line))
+        .filter(|mapping| mapping.file.executable)
+        .collect()
+}
+
 /// The root of a process, as seen from here: `/`, unless it has been changed within our own mounts (`chroot`). The kernel then
 /// names the files in `maps` as we do, and not as the process does.
 fn root(pid: u32) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| PathBuf::from("/"))
 }
 
-/// One line: `START-END PERMISSIONS OFFSET DEVICE INODE      PATH`.
 fn parse(pid: u32, root: &Path, line: &[u8]) -> Option<MappedFile> {
+    parse_mapping(pid, root, line).map(|mapping| mapping.file)
+}
+
+/// One line: `START-END PERMISSIONS OFFSET DEVICE INODE      PATH`.
+fn parse_mapping(pid: u32, root: &Path, line: &[u8]) -> Option<CodeMapping> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let addresses = std::str::from_utf8(fields.next()?).ok()?;
     let (permissions, offset) = (fields.next()?, hexadecimal(fields.next()?)?);
@@ -96,12 +120,17 @@ fn parse(pid: u32, root: &Path, line: &[u8]) -> Option<MappedFile> {
     };
     let path = inside.unwrap_or(path);
     let in_file = offset..offset.saturating_add(end.saturating_sub(start));
-    Some(MappedFile {
+    let file = MappedFile {
         path,
         reachable,
         identity: (device.to_owned(), inode),
         executable: permissions.contains(&b'x'),
         writable: Vec::from_iter(permissions.contains(&b'w').then_some(in_file)),
+    };
+    Some(CodeMapping {
+        addresses: start..end,
+        offset,
+        file,
     })
 }
 

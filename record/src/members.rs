@@ -3,6 +3,7 @@
 use crate::cgroup::Cgroup;
 use crate::container::Container;
 use crate::error::RecordError;
+use crate::interpreter::Interpreter;
 use crate::options::Target;
 use crate::process;
 
@@ -19,6 +20,8 @@ pub(crate) enum Members {
     Cgroup(Cgroup),
     /// All of this machine that run a Python with markers.
     All,
+    /// Those of this machine that run an interpreter whose build id begins so.
+    Build(String),
 }
 
 impl Members {
@@ -36,6 +39,7 @@ impl Members {
                     .ok_or_else(|| RecordError::NoSuchCgroup { path: path.clone() })?,
             ),
             Target::All => Self::All,
+            Target::Build(build_id) => Self::Build(build_id.to_ascii_lowercase()),
         })
     }
 
@@ -45,7 +49,23 @@ impl Members {
             Self::Alone | Self::Family => false,
             Self::Container(container) => container.contains(pid),
             Self::Cgroup(cgroup) => cgroup.contains(pid),
-            Self::All => true,
+            Self::All | Self::Build(_) => true,
+        }
+    }
+
+    /// Whether every process that hits a marker which is attached to belongs to it.
+    pub(crate) fn are_all(&self) -> bool {
+        matches!(self, Self::All | Self::Build(_))
+    }
+
+    /// Whether a process that belongs to it is recorded when it runs this interpreter.
+    pub(crate) fn may_run(&self, interpreter: &Interpreter) -> bool {
+        match self {
+            Self::Build(wanted) => interpreter
+                .build_id
+                .as_deref()
+                .is_some_and(|build_id| build_id.starts_with(wanted)),
+            _ => true,
         }
     }
 
@@ -69,6 +89,7 @@ impl Members {
             Self::Container(container) => Some(format!("container:{}", container.id)),
             Self::Cgroup(cgroup) => Some(format!("cgroup:{}", cgroup.path().display())),
             Self::All => Some("all".to_owned()),
+            Self::Build(build_id) => Some(format!("build:{build_id}")),
         }
     }
 }

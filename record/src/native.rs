@@ -11,15 +11,18 @@ pub(crate) mod live;
 mod messages;
 mod object;
 mod open;
+mod perf_map;
 mod place;
 mod reader;
 mod session;
 mod site;
+mod stacks;
 mod summary;
 mod tables;
 mod totals;
 
 use std::process;
+use std::time::Duration;
 
 use gil_probes::elf;
 
@@ -35,7 +38,7 @@ use crate::native::tables::Sizes;
 use crate::options::Mode;
 use crate::process::Process;
 use crate::stop::StopFlag;
-use crate::tracer::{Plan, Session, Tracer};
+use crate::tracer::{Plan, Session, Task, Tracer};
 
 /// Threads, times the GILs that they use, whose totals are kept.
 const LANES: u32 = 65_536;
@@ -101,9 +104,9 @@ impl Tracer for Native {
                 .follow(&plan.members, false)?
                 .ok_or(RecordError::Interrupted)?,
         };
-        let work = work(plan.output.mode(), &plan.members);
+        let work = work(&plan.task, &plan.members);
         match Group::attach(plan.interpreters, plan.members, follower, work) {
-            Ok(group) => Ok(Box::new(Running::start(group, plan.output)?)),
+            Ok(group) => Ok(Box::new(Running::start(group, plan.output, plan.task)?)),
             Err(_) if process.has_ended() => Err(RecordError::EndedEarly { pid }),
             Err(error) => Err(attach_error(pid, &error)),
         }
@@ -117,42 +120,35 @@ fn attach_error(pid: u32, error: &NativeError) -> RecordError {
     }
 }
 
-fn work(mode: Mode, members: &Members) -> Work {
-    let only_listed = !matches!(members, Members::All);
-    match mode {
-        Mode::Slow(over) => Work {
-            only_listed,
-            sizes: Sizes {
-                lanes: LANES,
-                buckets: BUCKETS,
-                ring: RING,
-                forget: false,
+fn work(task: &Task, members: &Members) -> Work {
+    let is_adaptive = task.adaptive.is_some();
+    let events_from_ns = match task.mode {
+        Mode::Events => Some(0),
+        Mode::Slow(over) => Some(nanoseconds(over)),
+        Mode::Summary => None,
+    };
+    // An adaptive recording may have to go on with totals alone, which are to be those of the whole of it.
+    let keep_totals = task.mode != Mode::Events || is_adaptive;
+    Work {
+        only_listed: !members.are_all(),
+        sizes: Sizes {
+            lanes: LANES,
+            buckets: if keep_totals { BUCKETS } else { UNUSED },
+            ring: if events_from_ns.is_some() {
+                RING
+            } else {
+                UNUSED
             },
-            // No duration is as long as all ones, which would mean no events.
-            events_from_ns: Some(u64::try_from(over.as_nanos()).unwrap_or(u64::MAX - 1)),
-            keep_totals: true,
+            forget: !keep_totals,
         },
-        Mode::Events => Work {
-            only_listed,
-            sizes: Sizes {
-                lanes: LANES,
-                buckets: UNUSED,
-                ring: RING,
-                forget: true,
-            },
-            events_from_ns: Some(0),
-            keep_totals: false,
-        },
-        Mode::Summary => Work {
-            only_listed,
-            sizes: Sizes {
-                lanes: LANES,
-                buckets: BUCKETS,
-                ring: UNUSED,
-                forget: false,
-            },
-            events_from_ns: None,
-            keep_totals: true,
-        },
+        events_from_ns,
+        keep_totals,
+        stacks_from_ns: task.stacks.map(nanoseconds),
+        is_adaptive,
     }
+}
+
+/// No duration is as long as all ones, which would mean never.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
 }

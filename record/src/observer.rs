@@ -20,6 +20,8 @@ pub trait Observer {
     fn tracer_ended(&mut self, _words: &str) {}
     /// During the last second the recording took more from the processes than it may: this share of one processor.
     fn over_budget(&mut self, _share: f64) {}
+    /// An adaptive recording goes on with less: cycles that last so long, and totals.
+    fn uses_less(&mut self, _over: Duration) {}
     /// Recording stops; what is on its way is still collected.
     fn stopping(&mut self, _reason: StopReason) {}
 }

@@ -17,6 +17,8 @@ pub enum Target {
     Cgroup(PathBuf),
     /// All processes of this machine that run a Python with markers.
     All,
+    /// All processes of this machine that run the very interpreter with this build id, or with one that begins so.
+    Build(String),
     /// A command, which is started: its program and arguments. It and the processes that it starts are recorded from the
     /// first instruction of their interpreters on.
     Command(Vec<OsString>),
@@ -92,6 +94,12 @@ pub struct Options {
     /// The observer is told when the recording takes more than this share of one processor from the processes, 0.05 for 5 %. By the
     /// native tracer only, which knows.
     pub max_overhead: Option<f64>,
+    /// When it takes more than [`Options::max_overhead`], go on with what costs less: from [`Mode::Events`] with [`Mode::Slow`] of this
+    /// threshold. Where that is still too much for some seconds, or there was nothing to leave out, the recording ends. By the native
+    /// tracer only.
+    pub adaptive: Option<Duration>,
+    /// Take the native stack at the end of every hold that lasts at least so long, for a trace. By the native tracer only.
+    pub stacks: Option<Duration>,
     /// For how long; without it until the process ends or `stop` is set.
     pub duration: Option<Duration>,
     /// The trace file; without it `gil-PID-TIME.arrow` or `.trace` in the current folder.

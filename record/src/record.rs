@@ -15,12 +15,15 @@ use crate::options::{Form, Mode, Options, Target};
 use crate::process::{self, Process};
 use crate::stop::StopReason;
 use crate::trace::{self, Header};
-use crate::tracer::{self, Finished, Output, Plan, Session, Tracer};
+use crate::tracer::{self, Finished, Output, Plan, Session, Task, Tracer};
 
 /// How often to look whether there is a reason to stop.
 const TICK: Duration = Duration::from_millis(50);
 /// How often the observer hears of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
+
+/// An adaptive recording that has nothing to leave out ends when it was too dear so often in a row.
+const PATIENCE: u32 = 3;
 
 /// What a recording was.
 #[derive(Clone, Debug)]
@@ -71,6 +74,9 @@ pub fn record(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Recording, RecordError> {
+    if options.mode == Mode::Summary && options.stacks.is_some() {
+        return Err(RecordError::StacksWithoutTrace);
+    }
     // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
     match target {
         Target::Process(pid) => {
@@ -90,7 +96,7 @@ pub fn record(
             observer.attached(&interpreters);
             watch(session, &interpreters, Some(&process), options, observer)
         }
-        Target::Container(_) | Target::Cgroup(_) | Target::All => {
+        Target::Container(_) | Target::Cgroup(_) | Target::All | Target::Build(_) => {
             let members = Members::of(target)?;
             let tracer = tracer::choose(options, needs_native(target, options), observer)?;
             let follower = tracer.follow(&members, false)?;
@@ -127,8 +133,11 @@ fn needs_native(target: &Target, options: &Options) -> Option<&'static str> {
         (Target::Container(_), _) => Some("--container"),
         (Target::Cgroup(_), _) => Some("--cgroup"),
         (Target::All, _) => Some("--all"),
+        (Target::Build(_), _) => Some("--build-id"),
         (Target::Process(_), _) if options.alone => Some("--alone"),
         (_, Mode::Slow(_)) => Some("--mode slow"),
+        _ if options.stacks.is_some() => Some("--stacks"),
+        _ if options.adaptive.is_some() => Some("--adaptive"),
         _ => None,
     }
 }
@@ -148,6 +157,21 @@ pub(crate) fn find_all(
             Ok(Found::Interpreter(interpreter)) => interpreters.push(interpreter),
             Ok(Found::WithoutMarkers(file)) => without = Some(file),
             Ok(Found::NotPython) | Err(_) => {}
+        }
+    }
+    if let Members::Build(build_id) = members {
+        let mut others: Vec<_> = interpreters
+            .iter()
+            .filter_map(|interpreter| interpreter.build_id.clone())
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        interpreters.retain(|interpreter| members.may_run(interpreter));
+        if interpreters.is_empty() {
+            return Err(RecordError::NoSuchBuild {
+                build_id: build_id.clone(),
+                others,
+            });
         }
     }
     if interpreters.is_empty() {
@@ -218,6 +242,11 @@ fn attach(
             interpreters: interpreters.to_vec(),
             members,
             follower,
+            task: Task {
+                mode: options.mode,
+                stacks: options.stacks,
+                adaptive: options.adaptive,
+            },
             output,
         },
         &options.stop,
@@ -273,6 +302,7 @@ fn watch(
     let begin = Instant::now();
     let mut next_progress = PROGRESS;
     let mut budget = Budget::default();
+    let mut strikes = 0;
     let reason = loop {
         let elapsed = begin.elapsed();
         if options.stop.is_set() {
@@ -300,6 +330,19 @@ fn watch(
                 && share > limit
             {
                 observer.over_budget(share);
+                if let Some(over) = options.adaptive {
+                    if session.use_less() {
+                        observer.uses_less(over);
+                        strikes = 0;
+                    } else {
+                        strikes += 1;
+                    }
+                }
+            } else {
+                strikes = 0;
+            }
+            if strikes >= PATIENCE {
+                break StopReason::Overhead;
             }
             next_progress += PROGRESS;
         }

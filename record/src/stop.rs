@@ -14,6 +14,8 @@ pub enum StopReason {
     Signal,
     /// The tracer ended by itself.
     Tracer,
+    /// It took too much from the process, and nothing takes less.
+    Overhead,
 }
 
 impl StopReason {
@@ -25,6 +27,7 @@ impl StopReason {
             Self::Exit => "exit",
             Self::Signal => "signal",
             Self::Tracer => "tracer",
+            Self::Overhead => "overhead",
         }
     }
 }

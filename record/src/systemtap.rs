@@ -65,7 +65,7 @@ impl Tracer for Systemtap {
             .tempdir()
             .map_err(failed)?;
         scripts::write_all(folder.path()).map_err(failed)?;
-        let script = match plan.output.mode() {
+        let script = match plan.task.mode {
             Mode::Summary => "gil-summary.stp",
             // It is not asked for the latter.
             Mode::Events | Mode::Slow(_) => "gil-events.stp",

@@ -85,7 +85,29 @@ pub(crate) struct Plan {
     pub(crate) members: Members,
     /// What follows them; from [`Tracer::follow`].
     pub(crate) follower: Option<Follower>,
+    pub(crate) task: Task,
     pub(crate) output: Output,
+}
+
+/// What to write down, as [`Options`] say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Task {
+    pub(crate) mode: Mode,
+    /// The native stack is taken at the end of holds that last so long.
+    pub(crate) stacks: Option<Duration>,
+    /// It may go on with cycles that last so long, and totals.
+    pub(crate) adaptive: Option<Duration>,
+}
+
+impl Task {
+    /// Nothing but that.
+    pub(crate) fn of(mode: Mode) -> Self {
+        Self {
+            mode,
+            stacks: None,
+            adaptive: None,
+        }
+    }
 }
 
 /// Where what it sees goes.
@@ -96,18 +118,6 @@ pub(crate) enum Output {
         header: Box<Header>,
     },
     Summary,
-}
-
-impl Output {
-    pub(crate) fn mode(&self) -> Mode {
-        match self {
-            Self::Events { header, .. } => match header.over {
-                None => Mode::Events,
-                Some(over) => Mode::Slow(over),
-            },
-            Self::Summary => Mode::Summary,
-        }
-    }
 }
 
 /// An attached tracer. Dropping it without [`Session::finish`] detaches and leaves what was written.
@@ -128,6 +138,11 @@ pub(crate) trait Session {
     /// What it has cost the processes up to now, where that is known.
     fn cost(&mut self) -> Option<Cost> {
         None
+    }
+
+    /// Goes on with less, which costs the processes less; `false` where there is nothing that does.
+    fn use_less(&mut self) -> bool {
+        false
     }
 
     /// Whether it has ended by itself, or can write no more.

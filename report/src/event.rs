@@ -7,7 +7,7 @@ use crate::interval::State;
 pub struct Event {
     /// When, in nanoseconds on the trace's clock.
     pub time_ns: u64,
-    /// The thread it is about, or for [`Kind::Process`] and [`Kind::Gil`] the process, as the host numbers it; 0 where the event is about no thread.
+    /// The thread it is about, or for [`Kind::Process`], [`Kind::Gil`], [`Kind::Frames`] and [`Kind::Module`] the process, as the host numbers it; 0 where the event is about no thread.
     pub tid: u32,
     /// What happened.
     pub kind: Kind,
@@ -63,6 +63,34 @@ pub enum Kind {
         gil: u64,
         /// The pairs, as written.
         facts: Box<str>,
+    },
+    /// The stack on which the thread gave the GIL up, of the drop at the same moment.
+    Stack {
+        /// The GIL's address.
+        gil: u64,
+        /// The number of the stack; [`Kind::Frames`] says what it is.
+        number: u32,
+        /// The hold that ends here.
+        hold_ns: u64,
+    },
+    /// The frames of a stack in the process with the number [`Event::tid`].
+    Frames {
+        /// The stack's number in this trace.
+        number: u32,
+        /// The frames, as written.
+        frames: Box<str>,
+    },
+    /// A file with code, which the process with the number [`Event::tid`] has mapped.
+    Module {
+        /// The file's number in this trace.
+        number: u32,
+        /// `key=value` pairs, as written.
+        facts: Box<str>,
+    },
+    /// From now on only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
+    Mode {
+        /// The shortest.
+        over_ns: u64,
     },
     /// So many events were lost up to here.
     Lost {

@@ -18,6 +18,9 @@ pub(crate) const LONG_HOLD_NS: u64 = 10_000_000;
 /// So many of them are remembered for each thread, the longest.
 pub(crate) const LONG_HOLDS: usize = 256;
 
+/// Stacks of the threads of a GIL.
+const STACKS_LIMIT: usize = 1 << 16;
+
 /// Cells of the blame table over all threads; beyond, a wait counts as not attributed.
 const BLAME_CELLS: usize = 1 << 22;
 
@@ -78,6 +81,8 @@ pub(crate) struct GilState {
     /// When the last hold ended.
     pub(crate) last_end_ns: u64,
     pub(crate) history: History,
+    /// How many long holds ended on which stack, and how long they were, by thread and stack.
+    pub(crate) stacks: FxHashMap<(u32, u32), (u64, u64)>,
     last_holder: Option<u32>,
     /// When a thread was last made to drop it.
     last_forced_ns: Option<u64>,
@@ -100,6 +105,7 @@ impl GilState {
             requests: FxHashMap::default(),
             last_end_ns: start_ns,
             history: History::default(),
+            stacks: FxHashMap::default(),
             last_holder: None,
             last_forced_ns: None,
             blame_cells: 0,
@@ -154,6 +160,19 @@ impl GilState {
         }
         if forced {
             self.last_forced_ns = Some(span.end_ns);
+        }
+    }
+
+    /// Counts the stack on which a hold ended.
+    pub(crate) fn stack(&mut self, number: u32, end_ns: u64, stack: u32, hold_ns: u64) {
+        if let Some(entry) = self.longest_holds.find_end(number, end_ns) {
+            entry.stack = Some(stack);
+        }
+        let key = (number, stack);
+        if self.stacks.len() < STACKS_LIMIT || self.stacks.contains_key(&key) {
+            let sum = self.stacks.entry(key).or_default();
+            sum.0 += 1;
+            sum.1 = sum.1.saturating_add(hold_ns);
         }
     }
 

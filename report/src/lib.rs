@@ -40,6 +40,7 @@ mod saved;
 mod series;
 mod session;
 mod settle;
+mod stack;
 pub mod summary;
 mod text;
 mod thresholds;

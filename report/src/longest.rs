@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) open: bool,
     /// Who waited, or who held, and how long.
     pub(crate) others: Vec<(u32, u64)>,
+    /// The number of the stack on which a hold ended.
+    pub(crate) stack: Option<u32>,
 }
 
 impl Entry {
@@ -54,6 +56,7 @@ impl LongestList {
             duration_ns,
             open: false,
             others: Vec::new(),
+            stack: None,
         }))
     }
 
@@ -87,6 +90,13 @@ impl LongestList {
         self.entries
             .iter_mut()
             .find(|entry| entry.start_ns == start_ns && entry.thread == thread)
+    }
+
+    /// The entry of this thread that ended then, if it is still among the longest.
+    pub(crate) fn find_end(&mut self, thread: u32, end_ns: u64) -> Option<&mut Entry> {
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.start_ns + entry.duration_ns == end_ns && entry.thread == thread)
     }
 
     pub(crate) fn into_entries(self) -> Vec<Entry> {

@@ -4,7 +4,7 @@
 //! order of merging does not matter.
 
 use crate::gil::LONG_HOLDS;
-use crate::settle::{join_blame, order_longest};
+use crate::settle::{join_blame, join_stacks, order_longest};
 use crate::summary::{Blame, Gil, Longest, Losses, Session, Summary, Thread};
 
 /// What says that two sessions are the same recording.
@@ -152,6 +152,15 @@ impl Gil {
             }
             order_longest(list);
         }
+
+        for stack in &mut self.stacks {
+            stack.thread = my_places[stack.thread];
+        }
+        for mut stack in other.stacks {
+            stack.thread = their_places[stack.thread];
+            self.stacks.push(stack);
+        }
+        join_stacks(&mut self.stacks);
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn switch_interval_ns(facts: &str) -> Option<u64> {
 }
 
 /// The pairs whose value is known.
-fn pairs(facts: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn pairs(facts: &str) -> impl Iterator<Item = (&str, &str)> {
     facts
         .split_ascii_whitespace()
         .filter_map(|word| word.split_once('='))

@@ -4,6 +4,7 @@ mod diff;
 #[cfg(feature = "tables")]
 mod events;
 mod firefox;
+mod folded;
 mod html;
 mod json;
 mod perfetto;
@@ -15,6 +16,7 @@ pub use diff::{diff_json, diff_text};
 #[cfg(feature = "tables")]
 pub use events::events;
 pub use firefox::firefox;
+pub use folded::folded;
 pub use html::html;
 pub use json::json;
 pub use perfetto::PerfettoSink;

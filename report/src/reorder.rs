@@ -116,6 +116,9 @@ fn is_about_time(kind: &Kind) -> bool {
         Kind::Thread(_)
             | Kind::Process { .. }
             | Kind::Gil { .. }
+            | Kind::Frames { .. }
+            | Kind::Module { .. }
+            | Kind::Mode { .. }
             | Kind::Lost { .. }
             | Kind::End { .. }
     )

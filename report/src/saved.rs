@@ -113,7 +113,12 @@ fn check_gil(gil: &Gil) -> Result<(), &'static str> {
                 .map(|other| other.0)
                 .chain(std::iter::once(one.thread))
         });
-    if blame.chain(longest).any(|place| place >= count) {
+    let stacks = gil.stacks.iter().map(|stack| stack.thread);
+    if blame
+        .chain(longest)
+        .chain(stacks)
+        .any(|place| place >= count)
+    {
         return Err("a thread is named that is not there");
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
 use crate::process::{self, Process};
 use crate::recent::Recent;
 use crate::registry::{Introduced, Registry, ThreadIndex};
+use crate::stack::Stacks;
 use crate::summary::{Losses, Session};
 
 /// Threads with figures of their own; further ones share one line for each GIL.
@@ -74,6 +75,9 @@ pub(crate) struct SessionState {
     switch_intervals_ns: FxHashMap<(u32, u64), u64>,
     sees_acquisitions: bool,
     sees_totals: bool,
+    stacks: Stacks,
+    /// Since when not every cycle is an event, where that was not so from the beginning.
+    over_from_ns: Option<u64>,
 }
 
 impl SessionState {
@@ -96,6 +100,8 @@ impl SessionState {
             switch_intervals_ns: FxHashMap::default(),
             sees_acquisitions: false,
             sees_totals: false,
+            stacks: Stacks::default(),
+            over_from_ns: None,
             header,
         }
     }
@@ -186,6 +192,42 @@ impl SessionState {
                 self.events -= 1;
                 self.ended = Some(reason);
             }
+            rare @ (Kind::Stack { .. }
+            | Kind::Frames { .. }
+            | Kind::Module { .. }
+            | Kind::Mode { .. }) => {
+                self.events -= 1;
+                self.rare(time_ns, tid, rare);
+            }
+        }
+    }
+
+    /// What few traces have.
+    fn rare(&mut self, time_ns: u64, tid: u32, kind: Kind) {
+        match kind {
+            Kind::Stack {
+                gil,
+                number,
+                hold_ns,
+            } => {
+                if let Some(lane) = self.lane(tid, gil) {
+                    let place = self.lanes[lane as usize].place;
+                    self.gils[place.gil as usize].stack(place.number, time_ns, number, hold_ns);
+                }
+            }
+            Kind::Frames { number, frames } => {
+                self.stacks.add_frames(number, frames);
+            }
+            Kind::Module { number, facts } => {
+                self.stacks.add_module(number, &facts);
+            }
+            Kind::Mode { over_ns } => {
+                if self.header.over_ns.is_none() {
+                    self.over_from_ns = Some(time_ns);
+                }
+                self.header.over_ns = self.header.over_ns.max(Some(over_ns));
+            }
+            _ => {}
         }
     }
 
@@ -507,6 +549,7 @@ impl SessionState {
             end_ns: self.end_ns.max(start_ns),
             ended: self.ended.map(Into::into),
             events_over_ns: self.header.over_ns,
+            events_over_from_ns: self.over_from_ns,
             events: self.events,
             losses: self.losses,
             processes: self.processes.into_values().collect(),
@@ -515,7 +558,7 @@ impl SessionState {
         session.processes.sort_unstable();
         for gil in self.gils {
             let key = (gil.pid, gil.address);
-            let mut gil = gil.into_summary(&registry);
+            let mut gil = gil.into_summary(&registry, &self.stacks);
             gil.switch_interval_ns = self.switch_intervals_ns.get(&key).copied();
             session.gils.push(gil);
         }

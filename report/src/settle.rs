@@ -3,12 +3,13 @@
 use crate::gil::{Figures, GilState};
 use crate::longest::{Entry, LongestList, keep_longest};
 use crate::registry::Registry;
-use crate::summary::{Blame, Gil, Longest, Thread};
+use crate::stack::{Stacks, telling};
+use crate::summary::{Blame, Gil, HoldStack, Longest, Thread};
 use std::cmp::Reverse;
 
 impl GilState {
     /// Orders threads by tid and ident and joins those that agree in both.
-    pub(crate) fn into_summary(mut self, registry: &Registry) -> Gil {
+    pub(crate) fn into_summary(mut self, registry: &Registry, stacks: &Stacks) -> Gil {
         let mut order: Vec<_> = self
             .figures
             .iter_mut()
@@ -51,6 +52,17 @@ impl GilState {
             })
             .collect();
         join_blame(&mut blame);
+        let held = std::mem::take(&mut self.stacks).into_iter();
+        let mut held: Vec<_> = held
+            .map(|((number, stack), (holds, hold_ns))| HoldStack {
+                thread: places[number as usize],
+                frames: stacks.get(stack),
+                holds,
+                hold_ns,
+            })
+            .filter(|stack| !stack.frames.is_empty())
+            .collect();
+        join_stacks(&mut held);
         Gil {
             pid: self.pid,
             address: self.address,
@@ -59,8 +71,9 @@ impl GilState {
             threads,
             series: self.series,
             blame,
-            longest_holds: settle_longest(self.longest_holds, &places),
-            longest_waits: settle_longest(self.longest_waits, &places),
+            longest_holds: settle_longest(self.longest_holds, &places, stacks),
+            longest_waits: settle_longest(self.longest_waits, &places, stacks),
+            stacks: held,
         }
     }
 }
@@ -105,6 +118,19 @@ pub(crate) fn join_blame(blame: &mut Vec<Blame>) {
     });
 }
 
+/// Orders the stacks and joins those that are the same.
+pub(crate) fn join_stacks(stacks: &mut Vec<HoldStack>) {
+    stacks.sort_by(|one, other| (one.thread, &one.frames).cmp(&(other.thread, &other.frames)));
+    stacks.dedup_by(|next, kept| {
+        let same = (next.thread, &next.frames) == (kept.thread, &kept.frames);
+        if same {
+            kept.holds = kept.holds.saturating_add(next.holds);
+            kept.hold_ns = kept.hold_ns.saturating_add(next.hold_ns);
+        }
+        same
+    });
+}
+
 /// Orders the longest holds or waits and keeps as many as there may be.
 pub(crate) fn order_longest(longest: &mut Vec<Longest>) {
     // By everything that they are: the order of merging must not show.
@@ -112,11 +138,11 @@ pub(crate) fn order_longest(longest: &mut Vec<Longest>) {
         let key = |one: &Longest| (Reverse(one.duration_ns), one.start_ns, one.thread, one.open);
         key(one)
             .cmp(&key(other))
-            .then_with(|| one.others.cmp(&other.others))
+            .then_with(|| (&one.others, &one.function).cmp(&(&other.others, &other.function)))
     });
 }
 
-fn settle_longest(list: LongestList, places: &[usize]) -> Vec<Longest> {
+fn settle_longest(list: LongestList, places: &[usize], stacks: &Stacks) -> Vec<Longest> {
     let place = |number: u32| places.get(number as usize).copied().unwrap_or(0);
     let settle = |entry: Entry| {
         let mut others: Vec<_> = entry
@@ -131,6 +157,7 @@ fn settle_longest(list: LongestList, places: &[usize]) -> Vec<Longest> {
             duration_ns: entry.duration_ns,
             open: entry.open,
             others,
+            function: entry.stack.and_then(|stack| telling(&stacks.get(stack))),
         }
     };
     let mut longest: Vec<_> = list.into_entries().into_iter().map(settle).collect();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::distribution::Distribution;
 use crate::process::Process;
 use crate::series::Series;
+pub use crate::stack::Frame;
 
 /// The version of the saved form; it changes when a field changes its meaning.
 pub const SUMMARY_VERSION: u32 = 1;
@@ -42,6 +43,9 @@ pub struct Session {
     /// Counts, sums and percentiles are of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_over_ns: Option<u64>,
+    /// That is so only from this moment on; before it, every cycle was an event. `None`: it was so from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_over_from_ns: Option<u64>,
     /// How many events were read.
     pub events: u64,
     /// What is missing or did not fit.
@@ -123,6 +127,9 @@ pub struct Gil {
     pub longest_holds: Vec<Longest>,
     /// The longest waits, longest first.
     pub longest_waits: Vec<Longest>,
+    /// The native stacks on which long holds ended, ordered by thread and frames; none where they were not recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<HoldStack>,
 }
 
 /// One thread and what it did with one GIL.
@@ -189,6 +196,22 @@ pub struct Longest {
     /// For a hold: who waited during it. For a wait: who held the GIL during it. Most time first: a place in
     /// [`Gil::threads`] and how long.
     pub others: Vec<(usize, u64)>,
+    /// Of a hold: the function that gave the GIL up at its end, and its file, where that was recorded: `burn (hog.so)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+}
+
+/// Long holds of one thread that ended on the same native stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStack {
+    /// Whose: a place in [`Gil::threads`].
+    pub thread: usize,
+    /// The functions, innermost first.
+    pub frames: Vec<Frame>,
+    /// How many holds.
+    pub holds: u64,
+    /// How long they were together.
+    pub hold_ns: u64,
 }
 
 impl Session {

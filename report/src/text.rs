@@ -443,9 +443,44 @@ fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
             let reason = fields.rest().into_boxed_str();
             (0, Kind::End { reason })
         }
-        _ => return None,
+        word => parse_rare(word, fields)?,
     };
     Some(Event { time_ns, tid, kind })
+}
+
+/// Events of which a trace has few or none.
+fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
+    Some(match word {
+        b"stack" => {
+            let tid = fields.id()?;
+            let kind = Kind::Stack {
+                gil: fields.hexadecimal()?,
+                number: fields.id()?,
+                hold_ns: fields.decimal()?,
+            };
+            (tid, kind)
+        }
+        b"frames" => {
+            let pid = fields.id()?;
+            let number = fields.id()?;
+            let frames = fields.rest().into_boxed_str();
+            (pid, Kind::Frames { number, frames })
+        }
+        b"module" => {
+            let pid = fields.id()?;
+            let number = fields.id()?;
+            let facts = fields.rest().into_boxed_str();
+            (pid, Kind::Module { number, facts })
+        }
+        b"mode" => match fields.word()? {
+            b"slow" => {
+                let over_ns = fields.decimal()?;
+                (0, Kind::Mode { over_ns })
+            }
+            _ => return None,
+        },
+        _ => return None,
+    })
 }
 
 /// `Lost N events`, as bpftrace prints it when its buffer was full.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use gil_report::render::{TextOptions, text};
+use gil_report::render::{TextOptions, folded, json, text};
 use gil_report::summary::{Gil, Session};
 use gil_report::{AnalyseError, Options, Report, TextError, VerdictKind, analyse};
 
@@ -248,4 +248,98 @@ fn totals_take_the_place_of_what_events_add_up_to() {
     let cut = trace.split_once("1200 total").unwrap().0;
     let report = analyse(cut.as_bytes(), &Options::default()).unwrap();
     assert!(report.summary.sessions[0].losses.is_lossy());
+}
+
+const STACKS: &str = "\
+    1000 thread 11 10 11 5 main;thread\n\
+    1000 module 10 0 path=/usr/lib/libpython3.13.so.1.0 build_id=ab\n\
+    1000 module 10 1 path=/srv/hog.so build_id=cd\n\
+    1100 drop 11 a 0 60 0\n\
+    1100 frames 10 0 0+1 1+2 0+3\n\
+    1100 stack 11 a 0 60\n\
+    1300 drop 11 a 0 80 0\n\
+    1300 stack 11 a 0 80\n\
+    1300 drop 12 a 0 0 0\n\
+    1400 drop 11 a 1 70 0\n\
+    1400 frames 10 1 0+1 0+9 0+3\n\
+    1400 stack 11 a 1 70\n\
+    1500 frames 10 0 0+1:PyEval_SaveThread 1+2:burn 0+3:main\n\
+    1500 frames 10 1 0+1:drop_gil 0+9:_Py_HandlePending 0+3:_PyEval_EvalFrameDefault\n\
+    1500 end duration\n";
+
+#[test]
+fn a_long_hold_says_which_function_it_was_in() {
+    let report = report(STACKS);
+    let gil = &report.summary.sessions[0].gils[0];
+    let holds: Vec<_> = gil
+        .longest_holds
+        .iter()
+        .map(|hold| (hold.duration_ns, hold.function.as_deref()))
+        .collect();
+    let burn = Some("burn (hog.so)");
+    assert_eq!(holds, [(80, burn), (70, Some("Python code")), (60, burn)]);
+
+    let mut page = Vec::new();
+    text(&report, &TextOptions::default(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert_eq!(
+        page.matches("\n    in burn (hog.so)\n").count(),
+        2,
+        "{page}"
+    );
+
+    let mut lines = Vec::new();
+    folded(&report, &mut lines).unwrap();
+    assert_eq!(
+        String::from_utf8(lines).unwrap(),
+        "main:thread;main (libpython3.13.so.1.0);burn (hog.so);PyEval_SaveThread (libpython3.13.so.1.0) 140\n\
+         main:thread;_PyEval_EvalFrameDefault (libpython3.13.so.1.0);_Py_HandlePending (libpython3.13.so.1.0);\
+         drop_gil (libpython3.13.so.1.0) 70\n"
+    );
+}
+
+/// Saved, read again and merged with itself, the same functions have held twice as long.
+#[test]
+fn stacks_are_saved_and_merged() {
+    let report = report(STACKS);
+    let mut saved = Vec::new();
+    json(&report, &mut saved).unwrap();
+    let again = analyse(saved.as_slice(), &Options::default()).unwrap();
+    let mut summary = report.summary.clone();
+    assert_eq!(
+        again.summary.sessions[0].gils[0].stacks,
+        summary.sessions[0].gils[0].stacks
+    );
+    summary.merge(again.summary);
+    let stacks = &summary.sessions[0].gils[0].stacks;
+    let held: Vec<_> = stacks
+        .iter()
+        .map(|stack| (stack.holds, stack.hold_ns))
+        .collect();
+    assert_eq!(held, [(4, 280), (2, 140)]);
+}
+
+#[test]
+fn a_trace_that_went_on_with_less_has_exact_sums_and_says_so() {
+    let trace = "1100 drop 11 a 0 10 0\n\
+        1200 mode slow 50\n\
+        1300 drop 11 a 0 60 0\n\
+        1500 total 11 a hold 9 120 60 1\n\
+        1500 end duration\n";
+    let report = report(trace);
+    let session = &report.summary.sessions[0];
+    assert_eq!(session.events_over_ns, Some(50));
+    assert_eq!(session.events_over_from_ns, Some(1200));
+    assert!(!session.losses.is_lossy());
+    assert_eq!(session.gils[0].threads[0].holds.count(), 9);
+    let mut page = Vec::new();
+    text(&report, &TextOptions::default(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap().replace("\n  ", " ");
+    assert!(
+        page.contains("after the first 200 ns, of cycles from 50 ns on"),
+        "{page}"
+    );
+    // Without the totals nothing tells how much was left out.
+    let cut = trace.split_once("1500 total").unwrap().0;
+    assert!(self::session(cut).losses.is_lossy());
 }

@@ -111,19 +111,6 @@ impl Drop for Container {
     }
 }
 
-/// Whether tests that take minutes are wanted; says that the test did not run where they are not.
-#[must_use]
-pub fn long_tests(test: &str) -> bool {
-    let wanted = std::env::var("GILBUILD_TEST_ALL").as_deref() == Ok("yes");
-    if !wanted {
-        not_run(
-            test,
-            "builds an image, which takes minutes: ./dev test --all",
-        );
-    }
-    wanted
-}
-
 /// `gilbuild` with caches that tests share and keep: what one has compiled, the next finds there.
 #[must_use]
 pub fn gilbuild_with_kept_caches() -> Command {

@@ -71,6 +71,16 @@ pub fn run(arguments: &[&str]) -> Output {
         .unwrap_or_else(|error| panic!("cannot run gilbuild: {error}"))
 }
 
+/// Whether tests that take minutes are wanted; says that the test did not run where they are not.
+#[must_use]
+pub fn long_tests(test: &str) -> bool {
+    let wanted = std::env::var("GILBUILD_TEST_ALL").as_deref() == Ok("yes");
+    if !wanted {
+        not_run(test, "it takes minutes: ./dev test --all runs it");
+    }
+    wanted
+}
+
 /// The prefix of that series (`3.13`) with these markers (`nop`, `nop5`, `none`) among those that `tests/run` has built.
 #[must_use]
 pub fn prefix(series: &str, markers: &str) -> Option<PathBuf> {

@@ -11,8 +11,8 @@ use gil_containers::layer::{Changes, Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
-use gil_tests::containers::{attempt, build_image, gilbuild_with_kept_caches, long_tests, tool};
-use gil_tests::{gilbuild, not_run, prefix, run, text};
+use gil_tests::containers::{attempt, build_image, gilbuild_with_kept_caches, tool};
+use gil_tests::{gilbuild, long_tests, not_run, prefix, run, text};
 
 /// An image whose `/usr/local` is a prefix that was built on this machine: good for looking at, not for running.
 fn image_of(prefix: &Path, folder: &Path) -> String {

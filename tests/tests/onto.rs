@@ -12,8 +12,8 @@ use gil_containers::layer::{Compression, Snapshot};
 use gil_containers::layout::Layout;
 use gil_containers::output::Output as Place;
 use gil_containers::platform::Platform;
-use gil_tests::containers::{Container, gilbuild_with_kept_caches, long_tests, tool};
-use gil_tests::{gilbuild, not_run, prefix, run, text, why_no_tracing};
+use gil_tests::containers::{Container, gilbuild_with_kept_caches, tool};
+use gil_tests::{gilbuild, long_tests, not_run, prefix, run, text, why_no_tracing};
 use serde_json::{Value, json};
 
 fn layer_options() -> LayerOptions {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use gil_tests::containers::{attempt, gilbuild_with_kept_caches, long_tests, tool};
-use gil_tests::{gilbuild, not_run, run, text, why_no_tracing};
+use gil_tests::containers::{attempt, gilbuild_with_kept_caches, tool};
+use gil_tests::{gilbuild, long_tests, not_run, run, text, why_no_tracing};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Container, Namespace, Service};
 use serde::Serialize;

@@ -141,6 +141,10 @@ fn count(events: &[Event]) -> Result<Fired, FireError> {
             | Kind::Gil { .. }
             | Kind::Total(_)
             | Kind::Spread(_)
+            | Kind::Stack { .. }
+            | Kind::Frames { .. }
+            | Kind::Module { .. }
+            | Kind::Mode { .. }
             | Kind::Lost { .. }
             | Kind::End { .. } => continue,
         };

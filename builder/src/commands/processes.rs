@@ -21,6 +21,21 @@ pub(super) struct Processes {
     /// Every process of this machine that runs a Python with markers
     #[arg(long)]
     all: bool,
+    /// Every process of this machine that runs the interpreter with this build id: its beginning is enough
+    #[arg(long, value_name = "HEX", value_parser = build_id)]
+    build_id: Option<String>,
+}
+
+/// The beginning of a build id. Fewer digits than this could be anybody's.
+fn build_id(typed: &str) -> Result<String, String> {
+    const FEWEST: usize = 6;
+    if typed.len() >= FEWEST && typed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(typed.to_ascii_lowercase())
+    } else {
+        Err(format!(
+            "hexadecimal digits are wanted, at least {FEWEST}, as `gilbuild verify` prints them"
+        ))
+    }
 }
 
 impl Processes {
@@ -32,6 +47,8 @@ impl Processes {
             Some(Target::Container(container.clone()))
         } else if let Some(cgroup) = &self.cgroup {
             Some(Target::Cgroup(cgroup.clone()))
+        } else if let Some(build_id) = &self.build_id {
+            Some(Target::Build(build_id.clone()))
         } else {
             self.all.then_some(Target::All)
         }

@@ -25,12 +25,16 @@ use crate::terminal;
 /// What a recorded process starts is recorded, too.
 /// Needs root, or the capabilities to load eBPF programs and to trace; bpftrace only where the kernel is older than 5.12.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 #[command(
     override_usage = "gilbuild record [OPTIONS] --pid <PID>\n       gilbuild record [OPTIONS] --container <ID|NAME>\n       \
-                      gilbuild record [OPTIONS] --cgroup <PATH>\n       gilbuild record [OPTIONS] --all\n       \
+                      gilbuild record [OPTIONS] --cgroup <PATH>\n       gilbuild record [OPTIONS] --all\n       gilbuild record [OPTIONS] --build-id <HEX>\n       \
                       gilbuild record [OPTIONS] -- <CMD>..."
 )]
-#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all", "command"]))]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all", "build_id", "command"]))]
 pub struct Arguments {
     #[command(flatten)]
     processes: Processes,
@@ -46,12 +50,18 @@ pub struct Arguments {
     /// What to write down
     #[arg(long, value_enum, default_value_t = ModeName::Events)]
     mode: ModeName,
-    /// With `--mode slow`: a cycle is an event when its hold or its wait lasts so long
+    /// With `--mode slow`: a cycle is an event when its hold or its wait lasts so long. Also the threshold of `--stacks` and `--adaptive`
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5ms")]
     over: Duration,
     /// Warn when the recording takes more than this share of one processor from the processes (native tracer)
     #[arg(long, value_name = "SHARE", value_parser = percentage, default_value = "5%")]
     max_overhead: f64,
+    /// When it takes more than that, go on with `--mode slow`, and end the recording where that is still too much for 3 s
+    #[arg(long)]
+    adaptive: bool,
+    /// Take the native stack at the end of every hold of at least `--over`: names the C function that kept the GIL
+    #[arg(long)]
+    stacks: bool,
     /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.arrow, or the container's id instead]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -138,6 +148,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         },
         alone: arguments.alone,
         max_overhead: Some(arguments.max_overhead),
+        adaptive: arguments.adaptive.then_some(arguments.over),
+        stacks: arguments.stacks.then_some(arguments.over),
         duration: arguments.duration,
         output: arguments.output.clone(),
         form: arguments.format.map(|format| match format {
@@ -150,7 +162,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     };
     let mut told = Told {
         duration: arguments.duration,
-        warned: false,
+        warned: arguments.adaptive,
     };
     let recording =
         gil_record::record(&target, &options, &mut told).map_err(|error| failure(&error))?;
@@ -171,6 +183,11 @@ fn percentage(typed: &str) -> Result<f64, String> {
 fn tell(recording: &Recording) {
     if let Some(status) = recording.command_status {
         terminal::step("Ended", &format!("the command: {status}"));
+    }
+    if recording.reason == StopReason::Overhead {
+        terminal::warning(
+            "the recording is shorter than asked for: it took more from the process than it may",
+        );
     }
     if recording.reason == StopReason::Tracer {
         terminal::warning("the tracer ended by itself: the recording is shorter than asked for");
@@ -245,6 +262,8 @@ fn write_summary(path: &std::path::Path, text: &str, force: bool) -> Result<(), 
 pub(super) fn failure(error: &RecordError) -> CommandError {
     let exit = if error.is_about_this_machine() {
         Exit::NotThisMachine
+    } else if matches!(error, RecordError::StacksWithoutTrace) {
+        Exit::Usage
     } else {
         Exit::Failed
     };
@@ -254,7 +273,7 @@ pub(super) fn failure(error: &RecordError) -> CommandError {
 /// Tells the user what a recording does, as it does it.
 struct Told {
     duration: Option<Duration>,
-    /// It was said that the recording costs too much.
+    /// It was said that the recording costs too much, or will be when it does something about it.
     warned: bool,
 }
 
@@ -289,12 +308,22 @@ impl Observer for Told {
         }
     }
 
+    fn uses_less(&mut self, over: Duration) {
+        terminal::warning(&format!(
+            "recording takes more than --max-overhead: from here on it writes only cycles of {} and longer, and totals of all",
+            humantime::format_duration(over)
+        ));
+    }
+
     fn stopping(&mut self, reason: StopReason) {
         let why = match reason {
             StopReason::Duration => return,
             StopReason::Exit => "the process has ended",
             StopReason::Signal => "asked to",
             StopReason::Tracer => "the tracer has ended",
+            StopReason::Overhead => {
+                "it takes more than --max-overhead, and nothing is left to leave out"
+            }
         };
         terminal::step("Stopping", why);
     }

@@ -67,6 +67,8 @@ enum Format {
     Perfetto,
     /// For profiler.firefox.com
     Firefox,
+    /// For flame graphs: how long was held on which native stack; of a trace recorded with `--stacks`
+    Folded,
     /// Every hold and wait as a row, for notebooks: an Arrow IPC stream
     Arrow,
     /// The same as Parquet
@@ -122,6 +124,17 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             let mut timelines = TimelineSink::new();
             let report = read(arguments, &options, &mut timelines)?;
             render::html(&report, &timelines.into_timelines(), &mut output)?;
+        }
+        Format::Folded => {
+            let report = read(arguments, &options, &mut ())?;
+            let mut gils = report.summary.sessions.iter().flat_map(|one| &one.gils);
+            if gils.all(|gil| gil.stacks.is_empty()) {
+                return Err(CommandError::new(
+                    Exit::Failed,
+                    "there are no stacks in it: record long holds with `gilbuild record --stacks`",
+                ));
+            }
+            render::folded(&report, &mut output)?;
         }
         Format::Perfetto => {
             let mut perfetto = PerfettoSink::new(output);

@@ -28,7 +28,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Shows each thread's share of hold and wait, how often it is asked to give the GIL up, and its part of what others wait.
 /// Counts in the kernel, as `record --mode summary` does; needs the same rights, and ends when the processes do.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all"]))]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "container", "cgroup", "all", "build_id"]))]
 pub struct Arguments {
     #[command(flatten)]
     processes: Processes,
@@ -115,6 +115,7 @@ fn title(target: &Target) -> String {
         Target::Process(pid) => format!("process {pid}"),
         Target::Container(name) => format!("container {name}"),
         Target::Cgroup(path) => format!("control group {}", path.display()),
+        Target::Build(build_id) => format!("build {build_id}"),
         Target::All | Target::Command(_) => "this machine".to_owned(),
     }
 }

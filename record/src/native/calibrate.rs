@@ -11,7 +11,7 @@ use crate::native::NativeError;
 use crate::native::object::{Marked, Program, Scope, Work};
 use crate::native::place::{Place, PlaceKind};
 use crate::native::site::Site;
-use crate::native::tables::{self, Sizes, Tables};
+use crate::native::tables::{self, Sizes};
 
 /// Hits that are timed together …
 const HITS: u32 = 500;
@@ -82,12 +82,12 @@ fn attach(function: extern "C" fn(), work: &Work) -> Result<Option<Program>, Nat
         forget: work.sizes.forget,
     };
     let processes = tables::hash("processes", 4, 4, 1)?;
-    let tables = Tables::create(sizes, &processes)?;
     let work = Work {
         sizes,
         only_listed: false,
         ..*work
     };
+    let tables = work.tables(&processes)?;
     let file = Marked {
         number: 0,
         interval_at: None,

@@ -31,10 +31,14 @@ struct settings {
     struct place places[MARKERS][ARGUMENTS];
     /* Cycles whose hold or wait lasts at least so long become events; all ones: none do. */
     __u64 events_from_ns;
-    /* The reader is woken when so many bytes wait for it. It also looks by itself now and then. */
+    /* The reader is woken when so many bytes wait for it, a power of two, and again at every multiple. It also looks by itself now and then. */
     __u64 wake_at_bytes;
     /* Whether threads' totals and histograms are kept. */
     __u64 keep_totals;
+    /* At the end of a hold that lasts at least so long the thread's stack is taken; all ones: none is. */
+    __u64 stacks_from_ns;
+    /* Whether events_from_ns is only where it begins, and `control` says what it is now. */
+    __u64 is_adaptive;
     /* Whether only the processes in `processes` count: a file may be mapped into others as well. */
     __u64 only_listed;
     /* Where in a GIL's state its switch interval is; all ones: not known. */
@@ -74,7 +78,7 @@ struct lane {
     struct totals wait;
 };
 
-enum { EVENT_DROP, EVENT_FORCED_DROP, EVENT_REQUEST, EVENT_THREAD };
+enum { EVENT_DROP, EVENT_FORCED_DROP, EVENT_REQUEST, EVENT_THREAD, EVENT_STACK };
 
 struct event {
     __u64 time_ns;
@@ -97,7 +101,22 @@ struct thread_event {
     char name[16];
 };
 
-enum { LOST_RING_FULL, LOST_LANES_FULL, LOST_BUCKETS_FULL, LOST_CAUSES };
+/* As many as the kernel walks by itself. */
+enum { STACK_FRAMES = 127 };
+
+/* What the thread of the drop before was in. */
+struct stack_event {
+    __u64 time_ns;
+    __u32 tid;
+    __u32 kind;
+    __u64 gil;
+    __u64 hold_ns;
+    __u32 pid;
+    __u32 count;
+    __u64 addresses[STACK_FRAMES];  /* innermost first; all but the first are where a function goes on that was called */
+};
+
+enum { LOST_RING_FULL, LOST_LANES_FULL, LOST_BUCKETS_FULL, LOST_STACKS, LOST_CAUSES };
 
 struct counters {
     __u64 lost[LOST_CAUSES];
@@ -115,6 +134,18 @@ struct {
     __type(key, __u32);
     __type(value, struct counters);
 } counters SEC(".maps");
+
+/* What the recorder may change while it records. */
+struct control {
+    __u64 events_from_ns;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct control);
+} control SEC(".maps");
 
 /* Processes that are recorded, as the host numbers them. Which those are, follow.bpf.c keeps up to date. */
 struct {
@@ -221,27 +252,57 @@ count_lost(int cause)
     }
 }
 
+/* Waking costs the thread many times what an event does, so a reader that is behind is not woken for each of them. */
 static __always_inline __u64
 wake(void)
 {
-    return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= settings.wake_at_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+    __u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+    __u64 is_due = waiting >= settings.wake_at_bytes && (waiting & (settings.wake_at_bytes - 1)) < 2 * sizeof(struct event);
+    return is_due ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void
-send(__u32 tid, __u32 kind, __u64 gil, __u64 first, __u64 second)
+send(__u64 time_ns, __u32 tid, __u32 kind, __u64 gil, __u64 first, __u64 second)
 {
     struct event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
     if (!event) {
         count_lost(LOST_RING_FULL);
         return;
     }
-    event->time_ns = bpf_ktime_get_ns();
+    event->time_ns = time_ns;
     event->tid = tid;
     event->kind = kind;
     event->gil = gil;
     event->first = first;
     event->second = second;
     bpf_ringbuf_submit(event, wake());
+}
+
+/* The stack on which the calling thread gives the GIL up, found by its frame pointers. */
+static __always_inline void
+send_stack(void *context, __u64 time_ns, const struct lane_key *key, __u64 hold_ns)
+{
+    struct stack_event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+    long length;
+    if (!event) {
+        count_lost(LOST_STACKS);
+        return;
+    }
+    length = bpf_get_stack(context, event->addresses, sizeof(event->addresses), BPF_F_USER_STACK);
+    if (length <= 0) {
+        bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+        count_lost(LOST_STACKS);
+        return;
+    }
+    event->time_ns = time_ns;
+    event->tid = (__u32)key->thread;
+    event->kind = EVENT_STACK;
+    event->gil = key->gil;
+    event->hold_ns = hold_ns;
+    event->pid = (__u32)(key->thread >> 32);
+    event->count = (__u32)length / sizeof(event->addresses[0]);
+    /* At once: what is at these addresses is known as long as the process is there. */
+    bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline int
@@ -262,6 +323,19 @@ introduce(const struct lane_key *key, const struct lane *lane)
     __builtin_memcpy(event->name, lane->name, sizeof(event->name));
     bpf_ringbuf_submit(event, wake());
     return 1;
+}
+
+/* A cycle that lasts so long is an event. */
+static __always_inline __u64
+events_from_ns(void)
+{
+    __u32 first = 0;
+    volatile struct control *now;
+    if (!settings.is_adaptive) {
+        return settings.events_from_ns;
+    }
+    now = bpf_map_lookup_elem(&control, &first);
+    return now ? now->events_from_ns : settings.events_from_ns;
 }
 
 /* ---- Lanes ---- */
@@ -417,8 +491,15 @@ int gil_drop(void *context)
             }
         }
     }
-    if (settings.events_from_ns != ~0ULL && (hold_ns >= settings.events_from_ns || wait_ns >= settings.events_from_ns)) {
-        send((__u32)key.thread, forced ? EVENT_FORCED_DROP : EVENT_DROP, key.gil, hold_ns, wait_ns);
+    if (settings.events_from_ns != ~0ULL) {
+        __u64 from_ns = events_from_ns();
+        if (hold_ns >= from_ns || wait_ns >= from_ns) {
+            __u64 time_ns = bpf_ktime_get_ns();
+            send(time_ns, (__u32)key.thread, forced ? EVENT_FORCED_DROP : EVENT_DROP, key.gil, hold_ns, wait_ns);
+            if (settings.stacks_from_ns != ~0ULL && hold_ns >= settings.stacks_from_ns) {
+                send_stack(context, time_ns, &key, hold_ns);
+            }
+        }
     }
     return 0;
 }
@@ -453,7 +534,7 @@ int gil_request(void *context)
         count_asked(&key, argument(context, MARKER_REQUEST, HOLDER));
     }
     if (settings.events_from_ns != ~0ULL) {
-        send((__u32)key.thread, EVENT_REQUEST, key.gil, argument(context, MARKER_REQUEST, HOLDER), 0);
+        send(bpf_ktime_get_ns(), (__u32)key.thread, EVENT_REQUEST, key.gil, argument(context, MARKER_REQUEST, HOLDER), 0);
     }
     return 0;
 }

@@ -77,7 +77,7 @@ impl Group {
         work: Work,
     ) -> Result<Self, NativeError> {
         let mut group = Self {
-            tables: Tables::create(work.sizes, &follower.processes)?,
+            tables: work.tables(&follower.processes)?,
             work,
             members,
             follower,
@@ -112,7 +112,7 @@ impl Group {
         }
         match &self.members {
             Members::Alone | Members::Family => self.follower.is_empty(),
-            Members::All => false,
+            Members::All | Members::Build(_) => false,
             Members::Container(_) | Members::Cgroup(_) => !self
                 .members
                 .now()
@@ -287,6 +287,10 @@ impl Group {
     /// Adds a process.
     fn add(&mut self, interpreter: Interpreter) {
         let pid = interpreter.pid;
+        if !self.members.may_run(&interpreter) {
+            self.dismissed.insert(pid);
+            return;
+        }
         self.follower.add(pid);
         match self.file(&interpreter) {
             Ok(file) => self.remember(interpreter, file, Inherited::default()),

@@ -11,7 +11,12 @@ pub(super) const ASKED_KEY_BYTES: u32 = 24;
 /// `sizeof(struct lane)`.
 pub(super) const LANE_BYTES: u32 = 128;
 /// `sizeof(struct counters)`.
-pub(super) const COUNTERS_BYTES: u32 = 40;
+pub(super) const COUNTERS_BYTES: u32 = 48;
+/// `sizeof(struct control)`.
+pub(super) const CONTROL_BYTES: u32 = 8;
+
+/// Addresses in `struct stack_event`.
+const STACK_FRAMES: u32 = 127;
 
 /// `struct settings`, without the places.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +24,8 @@ pub(super) struct Settings {
     pub(super) events_from_ns: u64,
     pub(super) wake_at_bytes: u64,
     pub(super) keep_totals: bool,
+    pub(super) stacks_from_ns: Option<u64>,
+    pub(super) is_adaptive: bool,
     pub(super) only_listed: bool,
     pub(super) interval_at: Option<u64>,
     pub(super) file: u64,
@@ -51,6 +58,8 @@ impl Settings {
         bytes.extend(self.events_from_ns.to_ne_bytes());
         bytes.extend(self.wake_at_bytes.to_ne_bytes());
         bytes.extend(u64::from(self.keep_totals).to_ne_bytes());
+        bytes.extend(self.stacks_from_ns.unwrap_or(u64::MAX).to_ne_bytes());
+        bytes.extend(u64::from(self.is_adaptive).to_ne_bytes());
         bytes.extend(u64::from(self.only_listed).to_ne_bytes());
         bytes.extend(self.interval_at.unwrap_or(u64::MAX).to_ne_bytes());
         bytes.extend(self.file.to_ne_bytes());
@@ -67,6 +76,8 @@ pub(super) struct Counters {
     pub(super) lanes_full: u64,
     /// Durations that are in the totals, but for which the histograms had no room.
     pub(super) buckets_full: u64,
+    /// Stacks that could not be taken.
+    pub(super) stacks: u64,
     /// Hits of threads that are in no lane.
     pub(super) hits: u64,
 }
@@ -78,6 +89,7 @@ impl Counters {
             ring_full: words.u64(),
             lanes_full: words.u64(),
             buckets_full: words.u64(),
+            stacks: words.u64(),
             hits: words.u64(),
         }
     }
@@ -160,7 +172,7 @@ impl Lane {
     }
 }
 
-/// `struct event` or `struct thread_event`.
+/// `struct event`, `struct thread_event` or `struct stack_event`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Drop {
@@ -180,6 +192,14 @@ pub(super) enum Event {
         gil: u64,
         interval_us: u64,
         name: String,
+    },
+    /// Of the drop at the same moment.
+    Stack {
+        pid: u32,
+        gil: u64,
+        hold_ns: u64,
+        /// Innermost first.
+        addresses: Vec<u64>,
     },
 }
 
@@ -209,6 +229,16 @@ impl Event {
                     gil: words.u64(),
                     interval_us: words.u64(),
                     name: words.name(),
+                }
+            }
+            4 => {
+                let (gil, hold_ns) = (words.u64(), words.u64());
+                let (pid, count) = words.pair();
+                Self::Stack {
+                    pid,
+                    gil,
+                    hold_ns,
+                    addresses: (0..count.min(STACK_FRAMES)).map(|_| words.u64()).collect(),
                 }
             }
             _ => return None,

@@ -13,7 +13,7 @@ use crate::native::{Native, attach_error, work};
 use crate::options::Mode;
 use crate::process::Process;
 use crate::record::{find, find_all};
-use crate::tracer::Tracer as _;
+use crate::tracer::{Task, Tracer as _};
 use crate::{Interpreter, Target};
 
 /// Counting, attached. Dropping it detaches.
@@ -80,7 +80,7 @@ impl Live {
             Target::Process(pid) => vec![find(*pid)?],
             _ => find_all(&members, target)?,
         };
-        let work = work(Mode::Summary, &members);
+        let work = work(&Task::of(Mode::Summary), &members);
         let pid = interpreters
             .first()
             .map_or(0, |interpreter| interpreter.pid);

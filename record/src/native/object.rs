@@ -5,7 +5,8 @@ use std::path::Path;
 
 use gil_probes::elf::Image;
 use libbpf_rs::{
-    Link, Object, ObjectBuilder, OpenObject, ProgramAttachType, UprobeMultiOpts, UprobeOpts,
+    Link, MapHandle, Object, ObjectBuilder, OpenObject, ProgramAttachType, UprobeMultiOpts,
+    UprobeOpts,
 };
 
 use crate::native::layout::Settings;
@@ -31,8 +32,23 @@ pub(super) struct Work {
     /// Cycles that last so long become events; `None`: no events.
     pub(super) events_from_ns: Option<u64>,
     pub(super) keep_totals: bool,
+    /// The stack is taken at the end of holds that last so long; `None`: of none.
+    pub(super) stacks_from_ns: Option<u64>,
+    /// Whether `events_from_ns` may change while it runs.
+    pub(super) is_adaptive: bool,
     /// Only the processes that are listed count.
     pub(super) only_listed: bool,
+}
+
+impl Work {
+    /// The tables that it needs.
+    pub(super) fn tables(&self, processes: &MapHandle) -> Result<Tables, NativeError> {
+        Tables::create(
+            self.sizes,
+            self.events_from_ns.unwrap_or(u64::MAX),
+            processes,
+        )
+    }
 }
 
 /// Whose markers are attached to.
@@ -148,6 +164,8 @@ fn settings<'a>(
         events_from_ns: work.events_from_ns.unwrap_or(u64::MAX),
         wake_at_bytes: u64::from(work.sizes.ring) / 8,
         keep_totals: work.keep_totals,
+        stacks_from_ns: work.stacks_from_ns,
+        is_adaptive: work.is_adaptive,
         only_listed: work.only_listed,
         interval_at: file.interval_at,
         file: file.number,

@@ -17,6 +17,7 @@ use crate::events::EventFile;
 use crate::interval;
 use crate::native::layout::Event;
 use crate::native::open::{self, Open, OpenCycle};
+use crate::native::stacks::Stacks;
 use crate::native::tables::CounterTable;
 use crate::native::totals::Everything;
 use crate::stop::StopReason;
@@ -29,12 +30,15 @@ const LONGEST_WAIT: Duration = Duration::from_millis(100);
 const MOST_GILS: usize = 65_536;
 /// What the trace says when the program found the buffer full.
 const RING_FULL: &str = "the ring buffer was full";
+/// What it says of missing stacks.
+const STACKS_NOT_TAKEN: &str = "stacks of long holds could not be taken";
+const STACKS_BEYOND: &str = "stacks of long holds are beyond the number that is told apart";
 
 /// A thread that reads events.
 pub(super) struct Reader {
     stop: Arc<AtomicBool>,
     notes: Sender<String>,
-    thread: JoinHandle<io::Result<Lines>>,
+    thread: JoinHandle<io::Result<(Lines, CounterTable)>>,
 }
 
 impl Reader {
@@ -58,9 +62,13 @@ impl Reader {
             latest_ns: 0,
             line: Vec::new(),
             failure: None,
+            stacks: Stacks::default(),
             settled: HashSet::new(),
         };
-        let thread = thread::spawn(move || read(&ring, &counters, lines, &stopped));
+        let thread = thread::spawn(move || {
+            let lines = read(&ring, &counters, lines, &stopped)?;
+            Ok((lines, counters))
+        });
         Self {
             stop,
             notes,
@@ -89,11 +97,12 @@ impl Reader {
         totals: Option<&Everything>,
     ) -> io::Result<PathBuf> {
         self.stop.store(true, Ordering::Release);
-        let mut lines = self
+        let (mut lines, counters) = self
             .thread
             .join()
             .map_err(|_| io::Error::other("the reader of events has failed"))??;
         lines.open(open)?;
+        lines.name_stacks(counters.read().stacks)?;
         let end_ns = lines.window.end_ns().unwrap_or(lines.latest_ns);
         if let Some(totals) = totals {
             lines.counts.hits.store(totals.hits(), Ordering::Relaxed);
@@ -149,6 +158,8 @@ struct Lines {
     latest_ns: u64,
     line: Vec<u8>,
     failure: Option<io::Error>,
+    /// What threads were in at the end of long holds.
+    stacks: Stacks,
     /// Threads, and their GILs, of which it is known what they were in the middle of at the end.
     settled: HashSet<(u32, u64)>,
 }
@@ -182,6 +193,19 @@ impl Lines {
             self.file.line(line.as_bytes())?;
             return self.gil(time_ns, (*pid, *gil), *interval_us);
         }
+        if let Event::Stack {
+            pid,
+            gil,
+            hold_ns,
+            addresses,
+        } = event
+        {
+            return if self.window.covers(time_ns) {
+                self.stack(time_ns, tid, *pid, (*gil, *hold_ns), addresses)
+            } else {
+                Ok(())
+            };
+        }
         self.counts.hits.fetch_add(1, Ordering::Relaxed);
         if self.window.covers(time_ns) {
             self.latest_ns = self.latest_ns.max(time_ns);
@@ -203,6 +227,43 @@ impl Lines {
         let (pid, gil) = gil;
         let line = format!("{time_ns} gil {pid} {gil:x} switch_interval_ns={interval}\n");
         self.file.line(line.as_bytes())
+    }
+
+    /// The stack of the drop before.
+    fn stack(
+        &mut self,
+        time_ns: u64,
+        tid: u32,
+        pid: u32,
+        (gil, hold_ns): (u64, u64),
+        addresses: &[u64],
+    ) -> io::Result<()> {
+        let Some((number, lines)) = self.stacks.take(time_ns, pid, addresses.to_vec()) else {
+            return Ok(());
+        };
+        for line in lines {
+            self.file.line(line.as_bytes())?;
+        }
+        let line = format!("{time_ns} stack {tid} {gil:x} {number} {hold_ns}\n");
+        self.file.line(line.as_bytes())
+    }
+
+    /// What the functions of the stacks are called, and how many stacks are missing: those that could not be `taken`, and those beyond
+    /// the number that is told apart.
+    fn name_stacks(&mut self, not_taken: u64) -> io::Result<()> {
+        let end_ns = self.window.end_ns().unwrap_or(self.latest_ns);
+        let (lines, beyond) = self.stacks.finish(end_ns);
+        for line in lines {
+            self.file.line(line.as_bytes())?;
+        }
+        for (missing, why) in [(not_taken, STACKS_NOT_TAKEN), (beyond, STACKS_BEYOND)] {
+            if missing > 0 {
+                let line = format!("{end_ns} lost {missing} {why}\n");
+                self.counts.lost.fetch_add(missing, Ordering::Relaxed);
+                self.file.line(line.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     /// A cycle that was going on when the trace ended, and was finished while the markers were being detached: its beginning
@@ -281,7 +342,7 @@ impl Lines {
                 line.address(gil);
                 line.number(holder);
             }
-            Event::Thread { .. } => {}
+            Event::Thread { .. } | Event::Stack { .. } => {}
         }
         if let Some(last) = self.line.last_mut() {
             *last = b'\n';
@@ -330,7 +391,7 @@ fn kind(event: &Event) -> Option<Kind> {
             wait_ns,
         }),
         Event::Request { gil, holder } => Some(Kind::Request { gil, holder }),
-        Event::Thread { .. } => None,
+        Event::Thread { .. } | Event::Stack { .. } => None,
     }
 }
 

@@ -12,10 +12,11 @@ use crate::native::group::Group;
 use crate::native::open::OpenCycle;
 use crate::native::reader::Reader;
 use crate::native::totals::{self, Everything};
-use crate::native::{attach_error, summary};
+use crate::native::{attach_error, nanoseconds, summary};
+use crate::options::Mode;
 use crate::record::Cost;
 use crate::stop::StopReason;
-use crate::tracer::{Counts, Finished, Output, Session};
+use crate::tracer::{Counts, Finished, Output, Session, Task};
 use crate::window::Window;
 
 /// What the trace says of processes of which nothing is known.
@@ -28,13 +29,16 @@ pub(super) struct Running {
     window: Arc<Window>,
     /// Reads events, if there are any.
     reader: Option<Reader>,
-    /// What a hit costs, once that was asked for.
+    task: Task,
+    /// What a hit costs as it is now, once that was asked for.
     hit_ns: Option<u64>,
+    /// What it cost before it went on with less.
+    before: Cost,
 }
 
 impl Running {
     /// Begins, now that everything is attached.
-    pub(super) fn start(group: Group, output: Output) -> Result<Self, RecordError> {
+    pub(super) fn start(group: Group, output: Output, task: Task) -> Result<Self, RecordError> {
         let counts = Arc::new(Counts::default());
         let window = Arc::new(Window::closed());
         let start_ns = clock::monotonic_ns();
@@ -65,7 +69,9 @@ impl Running {
             counts,
             window,
             reader,
+            task,
             hit_ns: None,
+            before: Cost { hits: 0, hit_ns: 0 },
         };
         running.pass_notes();
         Ok(running)
@@ -86,6 +92,19 @@ impl Running {
         totals::lanes(&self.group.tables)
             .map(|lanes| self.group.open(&lanes, now_ns))
             .unwrap_or_default()
+    }
+
+    /// What so many hits have cost; of those before it went on with less, what they cost then.
+    fn cost_of(&mut self, hits: u64) -> Option<Cost> {
+        if self.hit_ns.is_none() {
+            let nop = self.group.nop()?;
+            self.hit_ns = calibrate::hit_ns(nop, &self.group.work);
+        }
+        let since = hits.saturating_sub(self.before.hits);
+        let before_ns = self.before.hits.saturating_mul(self.before.hit_ns);
+        let all_ns = since.saturating_mul(self.hit_ns?).saturating_add(before_ns);
+        let hit_ns = all_ns.checked_div(hits).or(self.hit_ns)?;
+        Some(Cost { hits, hit_ns })
     }
 
     fn totals(&self) -> Result<Everything, RecordError> {
@@ -118,10 +137,6 @@ impl Session for Running {
     }
 
     fn cost(&mut self) -> Option<Cost> {
-        if self.hit_ns.is_none() {
-            let nop = self.group.nop()?;
-            self.hit_ns = calibrate::hit_ns(nop, &self.group.work);
-        }
         let hits = if self.group.work.keep_totals {
             let lanes = totals::lanes(&self.group.tables).ok()?;
             lanes
@@ -131,10 +146,28 @@ impl Session for Running {
         } else {
             self.counts.hits.load(Ordering::Relaxed)
         };
-        Some(Cost {
-            hits,
-            hit_ns: self.hit_ns?,
-        })
+        self.cost_of(hits)
+    }
+
+    fn use_less(&mut self) -> bool {
+        let (Some(over), Mode::Events) = (self.task.adaptive, self.task.mode) else {
+            return false;
+        };
+        let Some(cost) = self.cost() else {
+            return false;
+        };
+        let over_ns = nanoseconds(over);
+        let now_ns = clock::monotonic_ns();
+        if self.group.tables.set_events_from(over_ns).is_err() {
+            return false;
+        }
+        if let Some(reader) = &self.reader {
+            reader.note(format!("{now_ns} mode slow {over_ns}\n"));
+        }
+        self.task.mode = Mode::Slow(over);
+        self.group.work.events_from_ns = Some(over_ns);
+        (self.before, self.hit_ns) = (cost, None);
+        true
     }
 
     fn processes(&mut self) -> Option<usize> {
@@ -165,7 +198,7 @@ impl Session for Running {
             }
         }
         let finished = match self.reader.take() {
-            Some(reader) if self.group.work.keep_totals => {
+            Some(reader) if self.task.mode != Mode::Events => {
                 let totals = self.totals()?;
                 reader
                     .finish(reason, &open, Some(&totals))
@@ -178,11 +211,13 @@ impl Session for Running {
                 .map_err(|source| RecordError::Write { source })?,
             None => self.summary(&open, end_ns)?,
         };
-        if self.counts.hits.load(Ordering::Relaxed) > 0
-            && let Some(nop) = self.group.nop()
-            && let Some(hit_ns) = calibrate::hit_ns(nop, &self.group.work)
+        let hits = self.counts.hits.load(Ordering::Relaxed);
+        // Measured anew: the process does not disturb it any more.
+        self.hit_ns = None;
+        if hits > 0
+            && let Some(cost) = self.cost_of(hits)
         {
-            self.counts.hit_ns.store(hit_ns, Ordering::Relaxed);
+            self.counts.hit_ns.store(cost.hit_ns, Ordering::Relaxed);
         }
         Ok(finished)
     }

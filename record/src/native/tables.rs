@@ -25,18 +25,23 @@ pub(super) struct Tables {
     pub(super) buckets: MapHandle,
     pub(super) asked: MapHandle,
     counters: MapHandle,
+    control: MapHandle,
     processes: MapHandle,
 }
 
 impl Tables {
     /// Makes them, all but the set of processes.
-    pub(super) fn create(sizes: Sizes, processes: &MapHandle) -> Result<Self, NativeError> {
+    pub(super) fn create(
+        sizes: Sizes,
+        events_from_ns: u64,
+        processes: &MapHandle,
+    ) -> Result<Self, NativeError> {
         let lanes = if sizes.forget {
             MapType::LruHash
         } else {
             MapType::Hash
         };
-        Ok(Self {
+        let tables = Self {
             ring: create(MapType::RingBuf, "ring", 0, 0, sizes.ring)?,
             lanes: create(
                 lanes,
@@ -54,8 +59,11 @@ impl Tables {
             )?,
             buckets: hash("buckets", 8, 8, sizes.buckets)?,
             counters: create(MapType::Array, "counters", 4, layout::COUNTERS_BYTES, 1)?,
+            control: create(MapType::Array, "control", 4, layout::CONTROL_BYTES, 1)?,
             processes: duplicate(processes)?,
-        })
+        };
+        tables.set_events_from(events_from_ns)?;
+        Ok(tables)
     }
 
     /// The table of this name.
@@ -66,9 +74,16 @@ impl Tables {
             "buckets" => Some(&self.buckets),
             "asked" => Some(&self.asked),
             "counters" => Some(&self.counters),
+            "control" => Some(&self.control),
             "processes" => Some(&self.processes),
             _ => None,
         }
+    }
+
+    /// From now on, cycles that last so long become events, if the program is an adaptive one.
+    pub(super) fn set_events_from(&self, events_from_ns: u64) -> Result<(), NativeError> {
+        let (first, value) = (0_u32.to_ne_bytes(), events_from_ns.to_ne_bytes());
+        messages::explain(|| self.control.update(&first, &value, MapFlags::ANY))
     }
 
     /// Where events are taken from.

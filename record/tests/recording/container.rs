@@ -116,10 +116,7 @@ impl Drop for Container {
 #[test]
 fn a_container_is_recorded_from_the_host() {
     let test = "a_container_is_recorded_from_the_host";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     // A virtual environment's is a link.

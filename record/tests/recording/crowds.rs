@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use gil_record::{Backend, Mode, Options, RecordError, Recording, Silent, Target, record};
-use gil_report::{Kind, TextReader};
+use gil_report::{ArrowReader, Kind, TextReader};
 
 use crate::machine;
 use crate::trace::Trace;
@@ -48,10 +49,7 @@ fn voluntary_drops(python: &OsString, code: &str) -> (usize, Vec<u64>) {
 #[test]
 fn a_thousand_threads_at_once() {
     let test = "a_thousand_threads_at_once";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let (threads, drops) = voluntary_drops(
@@ -82,10 +80,7 @@ while len(ended) < 1000 or _thread._count() > 0:
 #[test]
 fn ten_thousand_threads_that_live_shortly() {
     let test = "ten_thousand_threads_that_live_shortly";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let (threads, drops) = voluntary_drops(
@@ -115,10 +110,7 @@ while _thread._count() > 0:
 #[test]
 fn what_a_slow_reader_does_not_take_is_counted_as_lost() {
     let test = "what_a_slow_reader_does_not_take_is_counted_as_lost";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -150,7 +142,7 @@ open({:?}, 'w').close()
             written.extend_from_slice(&some[..length]);
             while !done.exists() {
                 thread::yield_now();
-                thread::sleep(std::time::Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(20));
             }
             file.read_to_end(&mut written).unwrap();
             written
@@ -159,20 +151,9 @@ open({:?}, 'w').close()
         (recording, reader.join().unwrap())
     });
     assert!(recording.lost > 0, "the buffer was large enough for all");
-    let (mut events, mut lost) = (0, 0);
-    let mut trace = TextReader::new(written.as_slice()).unwrap();
-    while let Some(event) = trace.next_event().unwrap() {
-        match event.kind {
-            Kind::Drop { .. }
-            | Kind::Request { .. }
-            | Kind::Acquired { .. }
-            | Kind::Claim { .. } => {
-                events += 1;
-            }
-            Kind::Lost { count, .. } => lost += count,
-            _ => {}
-        }
-    }
+    let copy = folder.path().join("copy.trace");
+    fs_err::write(&copy, written).unwrap();
+    let (events, lost, _) = counted(&copy);
     assert_eq!(lost, recording.lost, "the trace says so, too");
     assert_eq!(events, recording.events);
     assert!(events + lost > 2_000_000, "{events} and {lost} lost");
@@ -180,13 +161,112 @@ open({:?}, 'w').close()
     assert_eq!(recording.cost.unwrap().hits, events + lost);
 }
 
+/// A minute at the full rate of one thread, while what is written goes to a disk that takes a fraction of it.
+#[test]
+fn a_minute_at_full_rate_on_a_slow_disk_hides_nothing() {
+    const SECONDS: u64 = 60;
+    /// What the disk takes; the events are ten times as much.
+    const BYTES_A_SECOND: usize = 4 << 20;
+    let test = "a_minute_at_full_rate_on_a_slow_disk_hides_nothing";
+    if !gil_tests::long_tests(test) {
+        return;
+    }
+    let Some((_turn, python)) = machine::python(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let reads = folder.path().join("reads");
+    let code = format!(
+        "
+import os, time
+zero = os.open('/dev/zero', os.O_RDONLY)
+count, until = 0, time.monotonic() + {SECONDS}
+while time.monotonic() < until:
+    for _ in range(1000):
+        os.read(zero, 1)
+    count += 1000
+open({:?}, 'w').write(str(count))
+",
+        reads.display().to_string()
+    );
+    // The names say which form it has.
+    for name in ["pipe.trace", "pipe.arrow"] {
+        let pipe = folder.path().join(name);
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let copy = folder.path().join(format!("copy-{name}"));
+        let recording = thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut from, mut to) = (File::open(&pipe).unwrap(), File::create(&copy).unwrap());
+                let mut some = vec![0; 65536];
+                loop {
+                    let length = from.read(&mut some).unwrap();
+                    if length == 0 {
+                        break;
+                    }
+                    to.write_all(&some[..length]).unwrap();
+                    // When the process has ended, the rest may come as it likes.
+                    if !reads.exists() {
+                        let share = length as f64 / BYTES_A_SECOND as f64;
+                        thread::sleep(Duration::from_secs_f64(share));
+                    }
+                }
+            });
+            run(&python, &code, &pipe).unwrap()
+        });
+        let reads_done: u64 = fs_err::read_to_string(&reads).unwrap().parse().unwrap();
+        fs_err::remove_file(&reads).unwrap();
+        let (events, lost, drops) = counted(&copy);
+        assert!(
+            recording.lost > 0,
+            "{name}: the disk was quick enough for {events} events"
+        );
+        assert_eq!((events, lost), (recording.events, recording.lost), "{name}");
+        // Each hit of a marker is an event or counted as lost.
+        assert_eq!(recording.cost.unwrap().hits, events + lost, "{name}");
+        assert!(
+            drops < reads_done && drops + lost >= reads_done,
+            "{name}: {drops} and {lost} of {reads_done}"
+        );
+        let report =
+            gil_report::analyse(File::open(&copy).unwrap(), &gil_report::Options::default())
+                .unwrap();
+        let session = &report.summary.sessions[0];
+        assert_eq!(session.losses.lost, lost, "{name}");
+        assert_eq!(session.ended.as_deref(), Some("exit"), "{name}");
+        assert!(session.wall_ns() >= SECONDS * 1_000_000_000, "{name}");
+    }
+}
+
+/// The events of a trace that are hits of a marker, those that were lost, and how many of the former are drops.
+fn counted(trace: &Path) -> (u64, u64, u64) {
+    let (mut events, mut lost, mut drops) = (0, 0, 0);
+    let mut count = |kind: &Kind| match kind {
+        Kind::Drop { .. } => {
+            events += 1;
+            drops += 1;
+        }
+        Kind::Request { .. } | Kind::Acquired { .. } | Kind::Claim { .. } => events += 1,
+        Kind::Lost { count, .. } => lost += count,
+        _ => {}
+    };
+    let file = File::open(trace).unwrap();
+    if trace.extension().is_some_and(|form| form == "arrow") {
+        let mut reader = ArrowReader::new(file).unwrap();
+        while reader.next_batch(|event| count(&event.kind)).unwrap() {}
+    } else {
+        let mut reader = TextReader::new(file).unwrap();
+        while let Some(event) = reader.next_event().unwrap() {
+            count(&event.kind);
+        }
+    }
+    (events, lost, drops)
+}
+
 #[test]
 fn a_full_disk_ends_the_recording_and_leaves_what_was_written() {
     let test = "a_full_disk_ends_the_recording_and_leaves_what_was_written";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! Whether this machine can run a test, and one test at a time: tracers beside each other disturb each other's figures.
 
+use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gil_record::Backend;
@@ -20,8 +21,9 @@ pub(crate) fn tracing(test: &str) -> Option<MutexGuard<'static, ()>> {
     }
 }
 
-/// The interpreter to record, or `None` with a line on stderr.
-pub(crate) fn python(test: &str) -> Option<std::ffi::OsString> {
+/// The right to trace, and the interpreter to record: the one that `GILBUILD_TEST_PYTHON` names. `None`, with a line on stderr, without either.
+pub(crate) fn python(test: &str) -> Option<(MutexGuard<'static, ()>, OsString)> {
+    let turn = tracing(test)?;
     let python = std::env::var_os("GILBUILD_TEST_PYTHON");
     if python.is_none() {
         not_run(
@@ -29,5 +31,5 @@ pub(crate) fn python(test: &str) -> Option<std::ffi::OsString> {
             "GILBUILD_TEST_PYTHON names no interpreter with markers",
         );
     }
-    python
+    Some((turn, python?))
 }

@@ -3,6 +3,7 @@
 //! Needs root and bpftrace. A test that cannot run says `NOT RUN: <test>: <reason>` on stderr and passes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adaptive;
 mod arrow;
 mod container;
 mod crowds;
@@ -13,4 +14,5 @@ mod machine;
 mod python;
 mod refusals;
 mod several;
+mod stacks;
 mod trace;

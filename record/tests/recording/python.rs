@@ -1,9 +1,14 @@
 //! A real interpreter with markers: the one that `GILBUILD_TEST_PYTHON` names.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 
-use gil_record::{Options, Silent, StopReason, Target, record};
+use gil_record::{Backend, Interpreter, Observer, Options, Silent, StopReason, Target, record};
 use gil_report::Kind;
+use serde::Deserialize;
 
 use crate::machine;
 use crate::trace::{Sums, Trace};
@@ -11,18 +16,14 @@ use crate::trace::{Sums, Trace};
 #[test]
 fn the_cpu_thread_is_the_one_that_is_asked_to_drop() {
     let test = "the_cpu_thread_is_the_one_that_is_asked_to_drop";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("io_and_cpu.trace");
-    let workload = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/workloads/io_and_cpu.py");
     let command = vec![
         python,
-        workload.into_os_string(),
+        gil_tests::workload("io_and_cpu.py").into_os_string(),
         "--seconds".into(),
         "2".into(),
     ];
@@ -63,4 +64,140 @@ fn the_cpu_thread_is_the_one_that_is_asked_to_drop() {
         trace.events.iter().any(|event| asked(&event)),
         "somebody asked the cpu thread"
     );
+}
+
+/// What a workload says it did.
+#[derive(Debug, Deserialize)]
+struct Done {
+    threads: BTreeMap<String, ThreadDone>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ThreadDone {
+    loops: u64,
+}
+
+/// Tells which process is recorded, once it is.
+struct TellPid(mpsc::Sender<u32>);
+
+impl Observer for TellPid {
+    fn attached(&mut self, interpreters: &[Interpreter]) {
+        let _ = self.0.send(interpreters[0].pid);
+    }
+}
+
+/// Runs a workload from beginning to end under the native tracer, and if it lasts, as much of it as may be under bpftrace at the same time, which
+/// hits the same markers: both traces, and what the workload itself says.
+fn recorded(python: &OsString, workload: &str, seconds: u32) -> (Trace, Option<Trace>, Done) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    let options = |backend, name| Options {
+        backend,
+        output: Some(path(name)),
+        ..Options::default()
+    };
+    let mut command: Vec<OsString> = ["sh", "-c", "out=$1; shift; exec \"$@\" >\"$out\"", "sh"]
+        .map(Into::into)
+        .to_vec();
+    command.push(path("done").into());
+    command.push(python.clone());
+    command.push(gil_tests::workload(workload).into());
+    command.extend([
+        "--json".into(),
+        "--seconds".into(),
+        seconds.to_string().into(),
+    ]);
+    let native = options(Backend::Native, "native.arrow");
+    let bpftrace = options(Backend::Bpftrace, "bpftrace.trace");
+    thread::scope(|scope| {
+        let (sender, attached) = mpsc::channel();
+        let recorder =
+            scope.spawn(move || record(&Target::Command(command), &native, &mut TellPid(sender)));
+        let pid = attached.recv().unwrap();
+        if seconds > 0 {
+            record(&Target::Process(pid), &bpftrace, &mut Silent).unwrap();
+        }
+        let recording = recorder.join().unwrap().unwrap();
+        assert!(recording.command_status.unwrap().success());
+    });
+    let done = fs_err::read(path("done")).unwrap();
+    (
+        Trace::read(&path("native.arrow")),
+        (seconds > 0).then(|| Trace::read(&path("bpftrace.trace"))),
+        serde_json::from_slice(&done).unwrap(),
+    )
+}
+
+/// Every cycle of each thread, as its marker told it.
+fn cycles(trace: &Trace) -> BTreeMap<(u32, u64), Vec<(bool, u64, u64)>> {
+    let mut cycles: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for event in &trace.events {
+        if let Kind::Drop {
+            gil,
+            forced,
+            hold_ns,
+            wait_ns,
+        } = event.kind
+        {
+            let lane = cycles.entry((event.tid, gil)).or_default();
+            lane.push((forced, hold_ns, wait_ns));
+        }
+    }
+    cycles
+}
+
+/// What each thread did, by its name.
+fn by_name(trace: &Trace) -> BTreeMap<String, Sums> {
+    let threads = trace.by_thread().into_values();
+    let figures = threads.filter_map(|thread| Some((thread.names.last()?.clone(), thread)));
+    figures.collect()
+}
+
+#[test]
+fn both_tracers_and_the_workload_agree() {
+    let test = "both_tracers_and_the_workload_agree";
+    let Some((_turn, python)) = machine::python(test) else {
+        return;
+    };
+    for workload in ["io_only.py", "io_and_cpu.py", "hog.py"] {
+        let (native, bpftrace, done) = recorded(&python, workload, 8);
+        // To the nanosecond: the same cycles in the same order, from when the second tracer was there.
+        let (all, some) = (cycles(&native), cycles(&bpftrace.unwrap()));
+        let mut compared = 0;
+        for (lane, some) in &some {
+            let all = &all[lane];
+            let same = all.windows(some.len()).any(|part| part == some.as_slice());
+            assert!(same, "{workload}: {lane:?}: {some:?} is no part of {all:?}");
+            compared += some.len();
+        }
+        assert!(compared > 50, "{workload}: {compared}");
+        assert!(
+            some.len() >= done.threads.len(),
+            "{workload}: every thread was seen by both"
+        );
+
+        // A loop that sleeps gives the GIL up once. What a thread does besides, it does without any loop as well.
+        let (idle, _, nothing) = recorded(&python, workload, 0);
+        let (figures, besides) = (by_name(&native), by_name(&idle));
+        for (name, thread) in done.threads.iter().filter(|(name, _)| *name != "cpu") {
+            assert_eq!(nothing.threads[name].loops, 0);
+            let sums = &figures[name];
+            let own = thread.loops + besides[name].drops;
+            // While somebody asks for the GIL, one that is given up anyway counts as asked for. Where nobody does, both are the same.
+            assert!(
+                sums.drops - sums.forced <= own && own <= sums.drops,
+                "{workload}: {name} gave it up {own} times: {sums:?}"
+            );
+            assert!(workload != "io_only.py" || sums.forced == 0, "{sums:?}");
+            if name == "metrics" {
+                // It sleeps with the GIL for half a second each time.
+                let slept = u128::from(thread.loops) * 500_000_000;
+                let held = u128::from(sums.hold_ns);
+                assert!(
+                    slept <= held && held * 100 <= slept * 101,
+                    "{held} ns held, {slept} ns slept"
+                );
+            }
+        }
+    }
 }

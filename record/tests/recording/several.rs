@@ -61,10 +61,7 @@ impl<F: FnOnce()> Observer for Then<F> {
 #[test]
 fn children_are_recorded_from_their_first_instruction() {
     let test = "children_are_recorded_from_their_first_instruction";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -204,10 +201,7 @@ impl Drop for Group {
 #[test]
 fn a_control_group_is_recorded_and_its_neighbours_are_not() {
     let test = "a_control_group_is_recorded_and_its_neighbours_are_not";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let Some(group) = Group::create() else {
@@ -247,10 +241,7 @@ fn a_control_group_is_recorded_and_its_neighbours_are_not() {
 #[test]
 fn everything_on_the_machine_is_recorded() {
     let test = "everything_on_the_machine_is_recorded";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -269,6 +260,49 @@ fn everything_on_the_machine_is_recorded() {
     let drops = drops_by_process(&Trace::read(&output));
     assert_eq!(drops.get(&pid), Some(&(2 * 400 + 1)), "{drops:?}");
     assert!(drops.contains_key(&fire.ready.pid));
+}
+
+/// Of several builds that run, one is recorded; it is enough to say how its build id begins.
+#[test]
+fn one_build_is_recorded_wherever_it_runs() {
+    let test = "one_build_is_recorded_wherever_it_runs";
+    let Some((_turn, python)) = machine::python(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("x.trace");
+    let mut fire = Fire::start(&fire::program("gil-fire-c"), &["--rounds", "1000"]);
+    fire.go();
+    let mut pythons = [waiting(&python, 400), waiting(&python, 600)];
+    let pids: Vec<u32> = pythons.iter().map(Child::id).collect();
+    let found = gil_record::interpreter_of(pids[0]).unwrap();
+    let build_id = found.build_id.unwrap();
+
+    let inputs: Vec<_> = pythons.iter_mut().map(|child| child.stdin.take()).collect();
+    let mut go = Then(Some(move || drop(inputs)));
+    let for_a_while = Options {
+        duration: Some(Duration::from_secs(2)),
+        ..options(&output, Mode::Events)
+    };
+    let target = Target::Build(build_id[..12].to_uppercase());
+    record(&target, &for_a_while, &mut go).unwrap();
+    for python in &mut pythons {
+        python.wait().unwrap();
+    }
+    let drops = drops_by_process(&Trace::read(&output));
+    let expected = BTreeMap::from([(pids[0], 2 * 400 + 1), (pids[1], 2 * 600 + 1)]);
+    assert_eq!(drops, expected);
+
+    let other = folder.path().join("y.trace");
+    let nobody = Target::Build("0123456789".to_owned());
+    let error = record(&nobody, &options(&other, Mode::Events), &mut Silent).unwrap_err();
+    let own = gil_record::interpreter_of(fire.ready.pid).unwrap();
+    let runs = own.build_id.unwrap_or_default();
+    assert!(
+        matches!(&error, RecordError::NoSuchBuild { others, .. } if others.contains(&runs)),
+        "{error}"
+    );
+    assert!(!other.exists());
 }
 
 /// Runs a script that makes children with `count` rounds each, and returns what the trace says each did.
@@ -300,10 +334,7 @@ fn children_of(python: &OsString, mode: Mode, code: &str) -> Vec<u64> {
 #[test]
 fn two_hundred_processes_at_once() {
     let test = "two_hundred_processes_at_once";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     let code = "
@@ -335,10 +366,7 @@ for pid in children:
 #[test]
 fn a_storm_of_forks() {
     let test = "a_storm_of_forks";
-    let Some(_turn) = machine::tracing(test) else {
-        return;
-    };
-    let Some(python) = machine::python(test) else {
+    let Some((_turn, python)) = machine::python(test) else {
         return;
     };
     // Children and their children, none of which lives long.

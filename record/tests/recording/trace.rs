@@ -79,8 +79,16 @@ impl Trace {
 
     pub(crate) fn by_thread(&self) -> BTreeMap<u32, Sums> {
         let mut threads: BTreeMap<u32, Sums> = BTreeMap::new();
-        let of_threads =
-            |event: &&Event| !matches!(event.kind, Kind::Process { .. } | Kind::Gil { .. });
+        let of_threads = |event: &&Event| {
+            !matches!(
+                event.kind,
+                Kind::Process { .. }
+                    | Kind::Gil { .. }
+                    | Kind::Frames { .. }
+                    | Kind::Module { .. }
+                    | Kind::Mode { .. }
+            )
+        };
         for event in self.events.iter().filter(of_threads) {
             let sums = threads.entry(event.tid).or_default();
             match &event.kind {
@@ -126,7 +134,13 @@ impl Trace {
                     sums.native_id = thread.native_id;
                 }
                 Kind::Lost { count, .. } => panic!("{count} events were lost"),
-                Kind::Process { .. } | Kind::Gil { .. } | Kind::End { .. } => {}
+                Kind::Process { .. }
+                | Kind::Gil { .. }
+                | Kind::Frames { .. }
+                | Kind::Module { .. }
+                | Kind::Mode { .. }
+                | Kind::Stack { .. }
+                | Kind::End { .. } => {}
             }
         }
         threads

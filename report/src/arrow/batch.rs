@@ -216,17 +216,18 @@ impl<'b> Batch<'b> {
             let time_ns = u64::from_le_bytes(time[row]);
             let tid = u32::from_le_bytes(tid[row]);
             let gil = u64::from_le_bytes(gil[row]);
+            let hold_ns = u64::from_le_bytes(hold[row]);
             let wait_ns = u64::from_le_bytes(wait[row]);
             let kind = match words.word(word[row][0]) {
                 Some(Word::Drop) => Some(Kind::Drop {
                     gil,
                     forced: self.forced[row / 8] >> (row % 8) & 1 == 1,
-                    hold_ns: u64::from_le_bytes(hold[row]),
+                    hold_ns,
                     wait_ns,
                 }),
                 Some(Word::Claim) => Some(Kind::Claim { gil }),
                 Some(Word::Acquired) => Some(Kind::Acquired { gil, wait_ns }),
-                Some(rare) => self.rare(row, rare, gil, &mut used),
+                Some(rare) => self.rare(row, rare, (gil, hold_ns), &mut used),
                 None => None,
             };
             let kind = kind.filter(|_| time_ns < TIME_LIMIT_NS);
@@ -236,7 +237,13 @@ impl<'b> Batch<'b> {
 
     /// An event that has more than the columns of every event.
     #[cold]
-    fn rare(&self, row: usize, word: Word, gil: u64, used: &mut Used) -> Option<Kind> {
+    fn rare(
+        &self,
+        row: usize,
+        word: Word,
+        (gil, hold_ns): (u64, u64),
+        used: &mut Used,
+    ) -> Option<Kind> {
         let text = self.text.get(row, &mut used.text)?;
         let numbers = self.numbers.get(row, &mut used.numbers)?;
         let state = || State::of(text);
@@ -289,10 +296,26 @@ impl<'b> Batch<'b> {
                 gil,
                 facts: text().into_boxed_str(),
             },
+            Word::Stack => Kind::Stack {
+                gil,
+                number: id(0)?,
+                hold_ns,
+            },
+            Word::Frames => Kind::Frames {
+                number: id(0)?,
+                frames: text().into_boxed_str(),
+            },
+            Word::Module => Kind::Module {
+                number: id(0)?,
+                facts: text().into_boxed_str(),
+            },
+            Word::Mode if text() == "slow" => Kind::Mode {
+                over_ns: number(0)?,
+            },
             Word::End => Kind::End {
                 reason: text().into_boxed_str(),
             },
-            Word::Drop | Word::Claim | Word::Acquired => return None,
+            Word::Mode | Word::Drop | Word::Claim | Word::Acquired => return None,
         })
     }
 }

@@ -95,6 +95,31 @@ impl<'e> Row<'e> {
                 text: Some(facts),
                 ..Self::new(Word::Gil)
             },
+            &Kind::Stack {
+                gil,
+                number,
+                hold_ns,
+            } => Self {
+                gil,
+                hold_ns,
+                numbers: vec![number.into()],
+                ..Self::new(Word::Stack)
+            },
+            Kind::Frames { number, frames } => Self {
+                text: Some(frames),
+                numbers: vec![(*number).into()],
+                ..Self::new(Word::Frames)
+            },
+            Kind::Module { number, facts } => Self {
+                text: Some(facts),
+                numbers: vec![(*number).into()],
+                ..Self::new(Word::Module)
+            },
+            Kind::Mode { over_ns } => Self {
+                text: Some("slow"),
+                numbers: vec![*over_ns],
+                ..Self::new(Word::Mode)
+            },
             Kind::Lost { count, cause } => Self {
                 text: Some(cause),
                 numbers: vec![*count],

@@ -105,6 +105,7 @@ fn several(target: Option<&str>) -> String {
         }
         Some(("cgroup", path)) => format!("Control group {}", plain(path)),
         Some(("all", _)) => "All processes of the machine".to_owned(),
+        Some(("build", id)) => format!("All processes with build id {}", plain(id)),
         _ => "Several processes".to_owned(),
     }
 }
@@ -177,8 +178,15 @@ fn about_session(page: &mut Page<impl Write>, session: &Session) -> io::Result<(
     page.wrapped("  ", &recorded, Style::Plain)?;
     if let Some(over_ns) = session.events_over_ns {
         let over = duration(over_ns);
+        let since = session
+            .events_over_from_ns
+            .map_or_else(String::new, |from_ns| {
+                let after = duration(from_ns.saturating_sub(session.start_ns));
+                format!(", after the first {after}")
+            });
         let line = format!(
-            "counts, sums and percentiles are of all holds and waits; switches, blame and what is drawn over time, of cycles from {over} on"
+            "counts, sums and percentiles are of all holds and waits; switches, blame and what is drawn over time{since}, of cycles \
+             from {over} on"
         );
         page.wrapped("  ", &line, Style::Plain)?;
     }

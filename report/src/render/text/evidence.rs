@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::page::{Page, Style, left, right};
+use super::page::{Page, Style, WIDTH, left, right};
 use crate::advice::Advice;
 use crate::figures::{Figures, share};
-use crate::format::{count, duration, duration_cell, percent, percent_cell, ratio, thread_name};
+use crate::format::{
+    count, duration, duration_cell, percent, percent_cell, plain, ratio, thread_name,
+};
 use crate::patterns::Pattern;
 use crate::summary::{Gil, Longest, Session, sum};
 
@@ -91,6 +93,10 @@ pub(super) fn longest(page: &mut Page<impl Write>, session: &Session, gil: &Gil)
                 (Style::Plain, open),
                 (Style::Plain, &format!("  {}", others(gil, one))),
             ])?;
+            if let Some(function) = &one.function {
+                let function = left(&plain(function), WIDTH - 8);
+                page.line(&[(Style::Faint, "    in "), (Style::Plain, &function)])?;
+            }
         }
         if list.iter().take(LINES).any(|one| one.open) {
             page.line(&[(Style::Faint, "  + had not ended when tracing did")])?;
