@@ -18,14 +18,18 @@ const NEAR: usize = 64;
 /// Events handed on at a time.
 const CHUNK: usize = 1 << 12;
 
-/// An event while it is kept back. Nearly all are of three kinds, and lie here with all that they say; of the others, the rest lies apart.
+/// A longer hold or wait does not lie in a slot.
+const SLOT_NS: u64 = u32::MAX as u64;
+
+/// An event while it is kept back: 32 bytes. Nearly all are of three kinds and shorter than four seconds, and lie here with all that they say; of the others,
+/// the rest lies apart.
 #[derive(Clone, Copy)]
 struct Slot {
     time_ns: u64,
     /// For [`SlotKind::Rare`], under which number the rest lies.
     gil: u64,
-    hold_ns: u64,
-    wait_ns: u64,
+    hold_ns: u32,
+    wait_ns: u32,
     tid: u32,
     kind: SlotKind,
 }
@@ -96,29 +100,37 @@ impl Reorder {
     #[inline(always)]
     fn slot(&mut self, event: Event) -> Slot {
         let Event { time_ns, tid, kind } = event;
-        let slot = |kind, gil, hold_ns, wait_ns| Slot {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "none is longer than SLOT_NS"
+        )]
+        let slot = |kind, gil, hold_ns: u64, wait_ns: u64| Slot {
             time_ns,
             gil,
-            hold_ns,
-            wait_ns,
+            hold_ns: hold_ns as u32,
+            wait_ns: wait_ns as u32,
             tid,
             kind,
         };
         match kind {
             Kind::Drop {
                 gil,
-                forced: false,
-                hold_ns,
-                wait_ns,
-            } => slot(SlotKind::Drop, gil, hold_ns, wait_ns),
-            Kind::Drop {
-                gil,
-                forced: true,
-                hold_ns,
-                wait_ns,
-            } => slot(SlotKind::ForcedDrop, gil, hold_ns, wait_ns),
+                forced,
+                hold_ns: hold_ns @ ..=SLOT_NS,
+                wait_ns: wait_ns @ ..=SLOT_NS,
+            } => {
+                let kind = if forced {
+                    SlotKind::ForcedDrop
+                } else {
+                    SlotKind::Drop
+                };
+                slot(kind, gil, hold_ns, wait_ns)
+            }
             Kind::Claim { gil } => slot(SlotKind::Claim, gil, 0, 0),
-            Kind::Acquired { gil, wait_ns } => slot(SlotKind::Acquired, gil, 0, wait_ns),
+            Kind::Acquired {
+                gil,
+                wait_ns: wait_ns @ ..=SLOT_NS,
+            } => slot(SlotKind::Acquired, gil, 0, wait_ns),
             kind => slot(SlotKind::Rare, self.put_apart(kind), 0, 0),
         }
     }
@@ -192,11 +204,11 @@ impl Reorder {
             let Slot {
                 time_ns,
                 gil,
-                hold_ns,
-                wait_ns,
                 tid,
                 kind,
+                ..
             } = slot;
+            let (hold_ns, wait_ns) = (slot.hold_ns.into(), slot.wait_ns.into());
             let drop = |forced| Kind::Drop {
                 gil,
                 forced,
@@ -232,6 +244,63 @@ fn is_about_time(kind: &Kind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_out_is_what_went_in() {
+        let kinds = [0, 5, SLOT_NS, SLOT_NS + 1, u64::MAX].map(|long_ns| {
+            let drop = |forced, hold_ns, wait_ns| Kind::Drop {
+                gil: 1,
+                forced,
+                hold_ns,
+                wait_ns,
+            };
+            let wait_ns = long_ns;
+            [
+                drop(true, long_ns, 7),
+                drop(false, 7, long_ns),
+                Kind::Acquired { gil: 2, wait_ns },
+                Kind::Claim { gil: long_ns },
+                Kind::Request {
+                    gil: long_ns,
+                    holder: 3,
+                },
+                Kind::End { reason: "x".into() },
+            ]
+        });
+        let events: Vec<Event> = (0..)
+            .zip(kinds.into_iter().flatten())
+            .map(|(time_ns, kind)| Event {
+                time_ns,
+                tid: 9,
+                kind,
+            })
+            .collect();
+        let mut reorder = Reorder::new(4);
+        let mut out = Vec::new();
+        for event in &events {
+            reorder.push(event.clone(), &mut |event| out.push(event));
+        }
+        reorder.finish(&mut |event| out.push(event));
+        assert_eq!(out, events);
+        assert!(reorder.rare.is_empty());
+    }
+
+    #[test]
+    fn what_comes_too_late_leaves_nothing_behind() {
+        let mut reorder = Reorder::new(1);
+        for time_ns in [10, 20, 30, 5, 6] {
+            let kind = Kind::Request { gil: 1, holder: 2 };
+            let event = Event {
+                time_ns,
+                tid: 1,
+                kind,
+            };
+            reorder.push(event, &mut drop);
+        }
+        assert_eq!(reorder.late(), 2);
+        reorder.finish(&mut drop);
+        assert!(reorder.rare.is_empty());
+    }
 
     fn claim(time_ns: u64) -> Event {
         Event {
