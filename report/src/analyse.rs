@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use thiserror::Error;
 
 use crate::arrow::ArrowTraceError;
+use crate::event::Event;
 use crate::interval::IntervalSink;
 use crate::reorder::{DEFAULT_WINDOW, Reorder};
 use crate::report::Report;
@@ -13,7 +14,7 @@ use crate::session::SessionState;
 use crate::summary::{Session, Summary};
 use crate::text::TextError;
 use crate::thresholds::Thresholds;
-use crate::trace::{self, Open, Trace};
+use crate::trace::{self, EventSink, Open, Trace};
 
 /// What can be set about an analysis.
 #[derive(Debug, Clone)]
@@ -117,13 +118,34 @@ fn session(
     sink: &mut impl IntervalSink,
 ) -> Result<Session, AnalyseError> {
     let mut session = SessionState::new(trace.header().clone());
-    let mut reorder = Reorder::new(options.reorder_window);
-    let skipped = trace.events(|event| reorder.push(event, |event| session.event(event, sink)))?;
-    reorder.finish(|event| session.event(event, sink));
+    let mut in_order = InOrder {
+        reorder: Reorder::new(options.reorder_window),
+        take: |event| session.event(event, sink),
+    };
+    let skipped = trace.events(&mut in_order)?;
+    let InOrder {
+        mut reorder,
+        mut take,
+    } = in_order;
+    reorder.finish(&mut take);
     let losses = session.losses_mut();
     losses.late = reorder.late();
     losses.skipped_lines = skipped.lines;
     losses.first_skipped_line = skipped.first_line;
     losses.truncated = u64::from(skipped.truncated);
     Ok(session.finish(sink))
+}
+
+/// Puts events in order before it hands them on.
+struct InOrder<F> {
+    reorder: Reorder,
+    take: F,
+}
+
+impl<F: FnMut(Event)> EventSink for InOrder<F> {
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    fn event(&mut self, event: Event) {
+        self.reorder.push(event, &mut self.take);
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use crate::analyse::AnalyseError;
 use crate::arrow::ArrowWriter;
+use crate::event::Event;
 use crate::trace::{Open, Trace, open};
 
 /// Writes a trace, whatever its form, as Arrow streams, one for each trace in it.
@@ -21,7 +22,7 @@ fn copy<W: Write>(mut trace: impl Trace, mut output: W) -> Result<W, AnalyseErro
     loop {
         let mut writer = ArrowWriter::new(trace.header(), output).map_err(AnalyseError::Write)?;
         let mut failed = None;
-        trace.events(|event| {
+        trace.events(&mut |event: Event| {
             if failed.is_none() {
                 failed = writer.event(&event).err();
             }

@@ -1,44 +1,59 @@
 //! Counts durations in the buckets that a histogram of three digits has. The histogram's own way of recording is made for every number of digits;
 //! this is done twice for every event.
 
+use rustc_hash::FxHashMap;
+
 /// Values below 2 to the power of this have a bucket each; from there on, each power of two has half as many buckets.
 const EXACT_BITS: u32 = 11;
 
 /// How many durations lie in each bucket.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Counts(Vec<u64>);
+pub(crate) struct Counts {
+    /// Half as wide as they might have to be: there are two of these for each thread, all in use at the same time.
+    buckets: Vec<u32>,
+    /// What does not fit into a bucket.
+    more: FxHashMap<usize, u64>,
+}
 
 impl Counts {
     #[inline]
     pub(crate) fn add_one(&mut self, value: u64) {
         let index = index(value);
-        match self.0.get_mut(index) {
-            // There are fewer events than this can count.
-            Some(counted) => *counted = counted.wrapping_add(1),
-            None => self.grow(index, 1),
+        if let Some(bucket) = self.buckets.get_mut(index)
+            && let Some(counted) = bucket.checked_add(1)
+        {
+            *bucket = counted;
+        } else {
+            self.add_at(index, 1);
         }
     }
 
     pub(crate) fn add(&mut self, value: u64, count: u64) {
-        let index = index(value);
-        if let Some(counted) = self.0.get_mut(index) {
-            *counted = counted.saturating_add(count);
-        } else {
-            self.grow(index, count);
-        }
+        self.add_at(index(value), count);
     }
 
     #[cold]
-    fn grow(&mut self, index: usize, count: u64) {
-        self.0.resize(index + 1, 0);
-        self.0[index] = count;
+    fn add_at(&mut self, index: usize, count: u64) {
+        if self.buckets.len() <= index {
+            self.buckets.resize(index + 1, 0);
+        }
+        let sum = count.saturating_add(self.buckets[index].into());
+        if let Ok(sum) = u32::try_from(sum) {
+            self.buckets[index] = sum;
+        } else {
+            self.buckets[index] = 0;
+            let more = self.more.entry(index).or_default();
+            *more = more.saturating_add(sum);
+        }
     }
 
     /// The buckets that are not empty, by a value that lies in each: shortest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counts = self.0.iter().enumerate();
-        let counts = counts.filter(|(_, count)| **count > 0);
-        counts.map(|(index, &count)| (lowest(index), count))
+        let counts = self.buckets.iter().enumerate().map(|(index, &count)| {
+            let more = self.more.get(&index).copied().unwrap_or(0);
+            (lowest(index), more.saturating_add(count.into()))
+        });
+        counts.filter(|&(_, count)| count > 0)
     }
 }
 
@@ -67,6 +82,18 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::*;
+
+    #[test]
+    fn counts_more_than_a_bucket_holds() {
+        let mut counts = Counts::default();
+        counts.add(5, u64::from(u32::MAX));
+        counts.add_one(5);
+        counts.add_one(5);
+        counts.add(7, u64::MAX);
+        counts.add(7, 1);
+        let counted: Vec<_> = counts.iter().collect();
+        assert_eq!(counted, [(5, u64::from(u32::MAX) + 2), (7, u64::MAX)]);
+    }
 
     #[test]
     fn buckets_are_those_of_the_histogram() {

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashMap;
+
 use crate::event::{Event, Kind};
 
 /// Events kept back to see whether an earlier one still comes.
@@ -16,9 +18,39 @@ const NEAR: usize = 64;
 /// Events handed on at a time.
 const CHUNK: usize = 1 << 12;
 
+/// A longer hold or wait does not lie in a slot.
+const SLOT_NS: u64 = u32::MAX as u64;
+
+/// An event while it is kept back: 32 bytes. Nearly all are of three kinds and shorter than four seconds, and lie here with all that they say; of the others,
+/// the rest lies apart.
+#[derive(Clone, Copy)]
+struct Slot {
+    time_ns: u64,
+    /// For [`SlotKind::Rare`], under which number the rest lies.
+    gil: u64,
+    hold_ns: u32,
+    wait_ns: u32,
+    tid: u32,
+    kind: SlotKind,
+}
+
+#[derive(Clone, Copy)]
+enum SlotKind {
+    Drop,
+    ForcedDrop,
+    Claim,
+    Acquired,
+    Rare,
+}
+
 pub(crate) struct Reorder {
-    buffer: VecDeque<Event>,
+    buffer: VecDeque<Slot>,
+    /// What does not lie in a slot.
+    rare: FxHashMap<u64, Kind>,
+    next_rare: u64,
     window: usize,
+    /// With so many, the oldest are handed on.
+    full: usize,
     sorted: bool,
     /// The latest time in the buffer, or of what was handed on.
     latest_ns: u64,
@@ -32,7 +64,10 @@ impl Reorder {
         Self {
             // Memory is taken as it is used. More would be gone through in turn.
             buffer: VecDeque::with_capacity(window.min(DEFAULT_WINDOW) + CHUNK),
+            rare: FxHashMap::default(),
+            next_rare: 0,
             window,
+            full: window + CHUNK.min(window),
             sorted: true,
             latest_ns: 0,
             handed_on_ns: 0,
@@ -46,42 +81,101 @@ impl Reorder {
     }
 
     /// Takes one more event; hands on those that the window is full of.
-    #[inline]
-    pub(crate) fn push(&mut self, event: Event, mut hand_on: impl FnMut(Event)) {
-        if event.time_ns >= self.latest_ns {
-            self.latest_ns = event.time_ns;
-            self.buffer.push_back(event);
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    pub(crate) fn push(&mut self, event: Event, hand_on: &mut impl FnMut(Event)) {
+        let slot = self.slot(event);
+        if slot.time_ns >= self.latest_ns {
+            self.latest_ns = slot.time_ns;
+            self.buffer.push_back(slot);
         } else {
-            self.put_back(event);
+            self.put_back(slot);
         }
-        if self.buffer.len() >= self.window + CHUNK.min(self.window) {
-            self.hand_on_window(&mut hand_on);
+        if self.buffer.len() >= self.full {
+            self.hand_on_window(hand_on);
         }
+    }
+
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    fn slot(&mut self, event: Event) -> Slot {
+        let Event { time_ns, tid, kind } = event;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "none is longer than SLOT_NS"
+        )]
+        let slot = |kind, gil, hold_ns: u64, wait_ns: u64| Slot {
+            time_ns,
+            gil,
+            hold_ns: hold_ns as u32,
+            wait_ns: wait_ns as u32,
+            tid,
+            kind,
+        };
+        match kind {
+            Kind::Drop {
+                gil,
+                forced,
+                hold_ns: hold_ns @ ..=SLOT_NS,
+                wait_ns: wait_ns @ ..=SLOT_NS,
+            } => {
+                let kind = if forced {
+                    SlotKind::ForcedDrop
+                } else {
+                    SlotKind::Drop
+                };
+                slot(kind, gil, hold_ns, wait_ns)
+            }
+            Kind::Claim { gil } => slot(SlotKind::Claim, gil, 0, 0),
+            Kind::Acquired {
+                gil,
+                wait_ns: wait_ns @ ..=SLOT_NS,
+            } => slot(SlotKind::Acquired, gil, 0, wait_ns),
+            kind => slot(SlotKind::Rare, self.put_apart(kind), 0, 0),
+        }
+    }
+
+    #[cold]
+    fn put_apart(&mut self, kind: Kind) -> u64 {
+        self.next_rare += 1;
+        self.rare.insert(self.next_rare, kind);
+        self.next_rare
     }
 
     /// Takes an event that is earlier than one before it.
     #[cold]
-    fn put_back(&mut self, mut event: Event) {
-        if event.time_ns < self.handed_on_ns {
-            if is_about_time(&event.kind) {
+    fn put_back(&mut self, mut slot: Slot) {
+        if slot.time_ns < self.handed_on_ns {
+            if self.is_about_time(slot) {
+                if let SlotKind::Rare = slot.kind {
+                    self.rare.remove(&slot.gil);
+                }
                 self.late += 1;
                 return;
             }
             // Names, losses and the end are true whenever they come.
-            event.time_ns = self.handed_on_ns;
+            slot.time_ns = self.handed_on_ns;
         }
         let mut later = self.buffer.iter().rev().take(NEAR);
-        let steps = later.position(|other| other.time_ns <= event.time_ns);
+        let steps = later.position(|other| other.time_ns <= slot.time_ns);
         match steps {
-            Some(steps) if self.sorted => self.buffer.insert(self.buffer.len() - steps, event),
+            Some(steps) if self.sorted => self.buffer.insert(self.buffer.len() - steps, slot),
             _ => {
                 self.sorted = false;
-                self.buffer.push_back(event);
+                self.buffer.push_back(slot);
             }
         }
     }
 
+    fn is_about_time(&self, slot: Slot) -> bool {
+        match slot.kind {
+            SlotKind::Rare => self.rare.get(&slot.gil).is_some_and(is_about_time),
+            _ => true,
+        }
+    }
+
     /// Hands on what is more than the window. Where events are far from their places that is done for many at once: all have to be sorted.
+    #[cold]
     fn hand_on_window(&mut self, hand_on: &mut impl FnMut(Event)) {
         if self.sorted || self.buffer.len() >= self.window * 2 {
             self.hand_on(self.buffer.len() - self.window, hand_on);
@@ -89,15 +183,15 @@ impl Reorder {
     }
 
     /// Hands on what is left.
-    pub(crate) fn finish(&mut self, mut hand_on: impl FnMut(Event)) {
-        self.hand_on(self.buffer.len(), &mut hand_on);
+    pub(crate) fn finish(&mut self, hand_on: &mut impl FnMut(Event)) {
+        self.hand_on(self.buffer.len(), hand_on);
     }
 
     fn hand_on(&mut self, count: usize, hand_on: &mut impl FnMut(Event)) {
         if !self.sorted {
             // Stable: lines with the same time keep the order in which they were written.
-            let events = self.buffer.make_contiguous();
-            events.sort_by_key(|event| event.time_ns);
+            let slots = self.buffer.make_contiguous();
+            slots.sort_by_key(|slot| slot.time_ns);
             self.sorted = true;
         }
         if let Some(last) = count
@@ -106,7 +200,33 @@ impl Reorder {
         {
             self.handed_on_ns = last.time_ns;
         }
-        self.buffer.drain(..count).for_each(hand_on);
+        for slot in self.buffer.drain(..count) {
+            let Slot {
+                time_ns,
+                gil,
+                tid,
+                kind,
+                ..
+            } = slot;
+            let (hold_ns, wait_ns) = (slot.hold_ns.into(), slot.wait_ns.into());
+            let drop = |forced| Kind::Drop {
+                gil,
+                forced,
+                hold_ns,
+                wait_ns,
+            };
+            let kind = match kind {
+                SlotKind::Drop => drop(false),
+                SlotKind::ForcedDrop => drop(true),
+                SlotKind::Claim => Kind::Claim { gil },
+                SlotKind::Acquired => Kind::Acquired { gil, wait_ns },
+                SlotKind::Rare => match self.rare.remove(&gil) {
+                    Some(kind) => kind,
+                    None => continue,
+                },
+            };
+            hand_on(Event { time_ns, tid, kind });
+        }
     }
 }
 
@@ -128,6 +248,63 @@ fn is_about_time(kind: &Kind) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_comes_out_is_what_went_in() {
+        let kinds = [0, 5, SLOT_NS, SLOT_NS + 1, u64::MAX].map(|long_ns| {
+            let drop = |forced, hold_ns, wait_ns| Kind::Drop {
+                gil: 1,
+                forced,
+                hold_ns,
+                wait_ns,
+            };
+            let wait_ns = long_ns;
+            [
+                drop(true, long_ns, 7),
+                drop(false, 7, long_ns),
+                Kind::Acquired { gil: 2, wait_ns },
+                Kind::Claim { gil: long_ns },
+                Kind::Request {
+                    gil: long_ns,
+                    holder: 3,
+                },
+                Kind::End { reason: "x".into() },
+            ]
+        });
+        let events: Vec<Event> = (0..)
+            .zip(kinds.into_iter().flatten())
+            .map(|(time_ns, kind)| Event {
+                time_ns,
+                tid: 9,
+                kind,
+            })
+            .collect();
+        let mut reorder = Reorder::new(4);
+        let mut out = Vec::new();
+        for event in &events {
+            reorder.push(event.clone(), &mut |event| out.push(event));
+        }
+        reorder.finish(&mut |event| out.push(event));
+        assert_eq!(out, events);
+        assert!(reorder.rare.is_empty());
+    }
+
+    #[test]
+    fn what_comes_too_late_leaves_nothing_behind() {
+        let mut reorder = Reorder::new(1);
+        for time_ns in [10, 20, 30, 5, 6] {
+            let kind = Kind::Request { gil: 1, holder: 2 };
+            let event = Event {
+                time_ns,
+                tid: 1,
+                kind,
+            };
+            reorder.push(event, &mut drop);
+        }
+        assert_eq!(reorder.late(), 2);
+        reorder.finish(&mut drop);
+        assert!(reorder.rare.is_empty());
+    }
+
     fn claim(time_ns: u64) -> Event {
         Event {
             time_ns,
@@ -140,9 +317,9 @@ mod tests {
         let mut reorder = Reorder::new(window);
         let mut order = Vec::new();
         for &time in times {
-            reorder.push(claim(time), |event| order.push(event.time_ns));
+            reorder.push(claim(time), &mut |event| order.push(event.time_ns));
         }
-        reorder.finish(|event| order.push(event.time_ns));
+        reorder.finish(&mut |event| order.push(event.time_ns));
         (order, reorder.late())
     }
 

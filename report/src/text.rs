@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::header::{Header, HeaderError, MAGIC};
 use crate::interval::State;
+use crate::trace::EventSink;
 
 /// Times from here on are not plausible (36 years of uptime); a line that has one is skipped.
 pub(crate) const TIME_LIMIT_NS: u64 = 1 << 60;
@@ -134,27 +135,33 @@ impl<R: Read> TextReader<R> {
     /// # Errors
     /// When the source cannot be read, or a further header cannot be used.
     pub fn next_event(&mut self) -> Result<Option<Event>, TextError> {
+        let mut next = None;
+        self.step(&mut |event| next = Some(event))?;
+        Ok(next)
+    }
+
+    /// Hands on the next event; false when the trace has no more.
+    #[inline]
+    pub(crate) fn step(&mut self, sink: &mut impl EventSink) -> Result<bool, TextError> {
         if self.next_header.is_some() {
-            return Ok(None);
+            return Ok(false);
         }
         while let Some((from, to)) = self.next_line()? {
             let line = trim_return(&self.buffer[from..to]);
+            if let Some(time_ns) = parse_event(line, self.last_time_ns, sink) {
+                self.last_time_ns = time_ns;
+                return Ok(true);
+            }
             if line.first() == Some(&b'#') {
                 if is_header(line) {
                     self.next_header = Some(self.parse_header(from, to)?);
-                    return Ok(None);
+                    return Ok(false);
                 }
-                continue;
-            }
-            if let Some(event) = parse_event(line, self.last_time_ns) {
-                self.last_time_ns = event.time_ns;
-                return Ok(Some(event));
-            }
-            if !line.is_empty() && !is_known_chatter(line) {
+            } else if !line.is_empty() && !is_known_chatter(line) {
                 self.skip_line();
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     fn skip_line(&mut self) {
@@ -260,6 +267,7 @@ fn trim_return(line: &[u8]) -> &[u8] {
 struct Fields<'l>(&'l [u8]);
 
 impl<'l> Fields<'l> {
+    #[inline]
     fn word(&mut self) -> Option<&'l [u8]> {
         if self.0.is_empty() {
             return None;
@@ -274,51 +282,43 @@ impl<'l> Fields<'l> {
         Some(word)
     }
 
+    #[inline]
     fn decimal(&mut self) -> Option<u64> {
-        let mut value: u64 = 0;
-        let mut length = 0;
-        for &byte in self.0 {
-            if byte == b' ' {
-                break;
-            }
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            length += 1;
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        }
-        if length == 0 {
+        let (mut value, length) = leading_digits(self.0);
+        if length == 0 || self.0.get(length).is_some_and(|&byte| byte != b' ') {
             return None;
         }
         if length > 19 {
-            // May have wrapped: the slow way knows.
-            value = str::from_utf8(&self.0[..length]).ok()?.parse().ok()?;
+            value = parse_long(&self.0[..length])?;
         }
         self.0 = self.0.get(length + 1..).unwrap_or_default();
         Some(value)
     }
 
+    #[inline]
     fn id(&mut self) -> Option<u32> {
         self.decimal().and_then(|value| u32::try_from(value).ok())
     }
 
+    #[inline]
     fn hexadecimal(&mut self) -> Option<u64> {
-        let word = self.word()?;
-        let digits = word.strip_prefix(b"0x").unwrap_or(word);
-        if digits.is_empty() || digits.len() > 16 {
+        let digits = self.0.strip_prefix(b"0x").unwrap_or(self.0);
+        let mut value = 0;
+        let mut length = 0;
+        while let Some(&byte) = digits.get(length)
+            && byte != b' '
+        {
+            let digit = HEXADECIMAL[usize::from(byte)];
+            if digit > 15 {
+                return None;
+            }
+            value = value << 4 | u64::from(digit);
+            length += 1;
+        }
+        if !(1..=16).contains(&length) {
             return None;
         }
-        let mut value = 0;
-        for &byte in digits {
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'a'..=b'f' => byte - b'a' + 10,
-                b'A'..=b'F' => byte - b'A' + 10,
-                _ => return None,
-            };
-            value = value << 4 | u64::from(digit);
-        }
+        self.0 = digits.get(length + 1..).unwrap_or_default();
         Some(value)
     }
 
@@ -341,23 +341,99 @@ impl<'l> Fields<'l> {
     }
 }
 
+/// What each byte is as a hexadecimal digit; 16 is none.
+const HEXADECIMAL: [u8; 256] = {
+    let mut digits = [16; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digits[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    digits
+};
+
+/// A number that may not fit into 64 bits.
+#[cold]
+fn parse_long(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The number that the text begins with, and of how many digits it is. The number wraps when it is of more than 19.
+///
+/// Eight digits at a time: four fifths of a trace are decimal numbers.
+#[inline]
+fn leading_digits(text: &[u8]) -> (u64, usize) {
+    const POWERS: [u64; 9] = [
+        1,
+        10,
+        100,
+        1_000,
+        10_000,
+        100_000,
+        1_000_000,
+        10_000_000,
+        100_000_000,
+    ];
+    /// Eight times the same byte.
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; 8])
+    }
+    let mut value: u64 = 0;
+    let mut length = 0;
+    while let Some(chunk) = text[length..].first_chunk() {
+        // Digits become 0 to 9; of the first byte that is none, the upper half is not 0 now, or once 6 is added.
+        let digits = u64::from_le_bytes(*chunk) ^ each(b'0');
+        let others = (digits | digits.wrapping_add(each(6))) & each(0xf0);
+        let count = others.trailing_zeros() / 8;
+        if count == 0 {
+            return (value, length);
+        }
+        // Zeros in front of them, then two, four, eight digits become one number.
+        let mut number = digits << (64 - 8 * count);
+        number = number.wrapping_mul(10).wrapping_add(number >> 8) & 0x00ff_00ff_00ff_00ff;
+        number = number.wrapping_mul(100).wrapping_add(number >> 16) & 0x0000_ffff_0000_ffff;
+        number = number.wrapping_mul(10_000).wrapping_add(number >> 32) & 0xffff_ffff;
+        value = value
+            .wrapping_mul(POWERS[count as usize])
+            .wrapping_add(number);
+        length += count as usize;
+        if count < 8 {
+            return (value, length);
+        }
+    }
+    while let Some(digit) = text.get(length).map(|byte| byte.wrapping_sub(b'0'))
+        && digit <= 9
+    {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        length += 1;
+    }
+    (value, length)
+}
+
 impl Event {
     /// Reads a line of a text trace, without its newline; `None` when it is no event.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
-        parse_event(line, 0)
+        let mut event = None;
+        parse_event(line, 0, &mut |parsed| event = Some(parsed));
+        event
     }
 }
 
-fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
+/// Hands on the event that a line is, and returns its time; `None` when it is none.
+#[inline]
+fn parse_event(line: &[u8], last_time_ns: u64, sink: &mut impl EventSink) -> Option<u64> {
     let mut fields = Fields(line);
     let Some(time_ns) = fields.decimal() else {
-        return parse_bpftrace_loss(line, last_time_ns);
+        sink.event(parse_bpftrace_loss(line, last_time_ns)?);
+        return Some(last_time_ns);
     };
     if time_ns >= TIME_LIMIT_NS {
         return None;
     }
-    let (tid, kind) = match fields.word()? {
+    // Each kind on its own, put together where it goes: see `EventSink`.
+    match fields.word()? {
         b"drop" => {
             let tid = fields.id()?;
             let gil = fields.hexadecimal()?;
@@ -373,19 +449,33 @@ fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
                 hold_ns,
                 wait_ns,
             };
-            (tid, kind)
+            sink.event(Event { time_ns, tid, kind });
         }
         b"claim" => {
             let tid = fields.id()?;
             let gil = fields.hexadecimal()?;
-            (tid, Kind::Claim { gil })
+            let kind = Kind::Claim { gil };
+            sink.event(Event { time_ns, tid, kind });
         }
         b"acquired" => {
             let tid = fields.id()?;
             let gil = fields.hexadecimal()?;
             let wait_ns = fields.decimal()?;
-            (tid, Kind::Acquired { gil, wait_ns })
+            let kind = Kind::Acquired { gil, wait_ns };
+            sink.event(Event { time_ns, tid, kind });
         }
+        word => {
+            let (tid, kind) = parse_rare(word, fields)?;
+            sink.event(Event { time_ns, tid, kind });
+        }
+    }
+    Some(time_ns)
+}
+
+/// An event that a trace has few of.
+#[cold]
+fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
+    Some(match word {
         b"request" => {
             let tid = fields.id()?;
             let gil = fields.hexadecimal()?;
@@ -443,13 +533,12 @@ fn parse_event(line: &[u8], last_time_ns: u64) -> Option<Event> {
             let reason = fields.rest().into_boxed_str();
             (0, Kind::End { reason })
         }
-        word => parse_rare(word, fields)?,
-    };
-    Some(Event { time_ns, tid, kind })
+        word => return parse_recorders(word, fields),
+    })
 }
 
-/// Events of which a trace has few or none.
-fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
+/// What only the native recorder writes.
+fn parse_recorders(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
     Some(match word {
         b"stack" => {
             let tid = fields.id()?;
@@ -495,4 +584,54 @@ fn parse_bpftrace_loss(line: &[u8], last_time_ns: u64) -> Option<Event> {
             cause: "the tracer's buffer was full".into(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_end_at_a_space_or_with_the_line() {
+        let longest = u64::MAX.to_string();
+        for number in [
+            "0",
+            "7",
+            "1234567",
+            "12345678",
+            "123456789",
+            "1234567890123456",
+            &longest,
+        ] {
+            for rest in ["", " ", " 1", " drop 12 34", " 123456789012"] {
+                let line = format!("{number}{rest}");
+                let mut fields = Fields(line.as_bytes());
+                assert_eq!(fields.decimal(), number.parse().ok(), "{line}");
+                assert_eq!(fields.0, rest.strip_prefix(' ').unwrap_or("").as_bytes());
+            }
+            for wrong in ["x", ":", "/", "\u{b0}", ",5 6 7 8 9 0", "-1", "\t"] {
+                let line = format!("{number}{wrong}");
+                assert_eq!(Fields(line.as_bytes()).decimal(), None, "{line}");
+            }
+        }
+        for wrong in ["", " ", " 1", "x", "18446744073709551616", "-12345678"] {
+            assert_eq!(Fields(wrong.as_bytes()).decimal(), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_hexadecimal() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("7f8a5c0012a8 1", Some(0x7f8a_5c00_12a8)),
+            ("0x7F8A 1", Some(0x7f8a)),
+            ("ffffffffffffffff", Some(u64::MAX)),
+            ("0ffffffffffffffff", None),
+            ("0x", None),
+            ("", None),
+            (" 1", None),
+            ("12g4", None),
+        ] {
+            assert_eq!(Fields(text.as_bytes()).hexadecimal(), value, "{text}");
+        }
+    }
 }

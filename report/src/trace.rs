@@ -8,13 +8,29 @@ use crate::event::Event;
 use crate::header::Header;
 use crate::text::{Skipped, TextReader};
 
+/// Takes events while they are read.
+///
+/// A closure is one. What has to be fast is a type of its own, that can demand to become part of the loop that reads: an event that goes through a call
+/// is put together in memory, and taken from there before it has arrived.
+pub(crate) trait EventSink {
+    /// Takes one.
+    fn event(&mut self, event: Event);
+}
+
+impl<F: FnMut(Event)> EventSink for F {
+    #[inline]
+    fn event(&mut self, event: Event) {
+        self(event);
+    }
+}
+
 /// A trace in one of its forms, or several in one file.
 pub(crate) trait Trace {
     /// The header of the trace that is being read.
     fn header(&self) -> &Header;
 
     /// Hands on all events of this trace.
-    fn events(&mut self, take: impl FnMut(Event)) -> Result<Skipped, AnalyseError>;
+    fn events(&mut self, sink: &mut impl EventSink) -> Result<Skipped, AnalyseError>;
 
     /// Goes on to the next trace; false when there is none.
     fn next_trace(&mut self) -> bool;
@@ -25,10 +41,8 @@ impl<R: Read> Trace for TextReader<R> {
         self.header()
     }
 
-    fn events(&mut self, mut take: impl FnMut(Event)) -> Result<Skipped, AnalyseError> {
-        while let Some(event) = self.next_event()? {
-            take(event);
-        }
+    fn events(&mut self, sink: &mut impl EventSink) -> Result<Skipped, AnalyseError> {
+        while self.step(sink)? {}
         Ok(self.skipped())
     }
 
@@ -42,8 +56,8 @@ impl<R: Read> Trace for ArrowReader<R> {
         self.header()
     }
 
-    fn events(&mut self, mut take: impl FnMut(Event)) -> Result<Skipped, AnalyseError> {
-        while self.next_batch(&mut take)? {}
+    fn events(&mut self, sink: &mut impl EventSink) -> Result<Skipped, AnalyseError> {
+        while self.read_batch(sink)? {}
         Ok(self.skipped())
     }
 

@@ -26,8 +26,37 @@ fn read(trace: &[u8], sink: &mut impl IntervalSink) -> Summary {
     summarise(trace, &Options::default(), sink).unwrap()
 }
 
+/// Runs a script of `tests/exports` on a folder; status 77 says that what it needs is not here.
+#[expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+fn check(test: &str, script: &str, folder: &Path) {
+    let python = std::env::var("GILBUILD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports");
+    let output = Command::new(&python)
+        .arg(scripts.join(script))
+        .arg(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) {
+        gil_tests::not_run(test, said.trim());
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+}
+
+/// What the report itself says, for the scripts to compare with.
+#[expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+fn write_report(summary: Summary, folder: &Path) {
+    let report = Report::new(summary, &Options::default().thresholds);
+    json(
+        &report,
+        &mut File::create(folder.join("report.json")).unwrap(),
+    )
+    .unwrap();
+}
+
 #[test]
-fn other_programs_read_the_exports_and_agree() {
+fn notebooks_and_databases_read_the_tables_and_agree() {
     let trace = trace();
     let folder = tempfile::tempdir().unwrap();
     let create = |name: &str| BufWriter::new(File::create(folder.path().join(name)).unwrap());
@@ -48,28 +77,31 @@ fn other_programs_read_the_exports_and_agree() {
     ] {
         events(trace.as_slice(), format, create(name)).unwrap();
     }
+    write_report(read(&trace, &mut ()), folder.path());
+    check(
+        "notebooks_and_databases_read_the_tables_and_agree",
+        "check_tables.py",
+        folder.path(),
+    );
+}
+
+#[test]
+fn profilers_read_their_formats_and_agree() {
+    let trace = trace();
+    let folder = tempfile::tempdir().unwrap();
+    let create = |name: &str| BufWriter::new(File::create(folder.path().join(name)).unwrap());
     let mut perfetto = PerfettoSink::new(create("trace.perfetto"));
     let summary = read(&trace, &mut perfetto);
     perfetto.finish().unwrap();
     let mut timelines = TimelineSink::new();
     read(&trace, &mut timelines);
     firefox(&timelines.into_timelines(), &mut create("profile.json")).unwrap();
-    let report = Report::new(summary, &Options::default().thresholds);
-    json(&report, &mut create("report.json")).unwrap();
-
-    let python = std::env::var("GILBUILD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports/check_exports.py");
-    let output = Command::new(&python)
-        .arg(script)
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(77) {
-        gil_tests::not_run("other_programs_read_the_exports_and_agree", said.trim());
-        return;
-    }
-    assert!(output.status.success(), "{said}");
+    write_report(summary, folder.path());
+    check(
+        "profilers_read_their_formats_and_agree",
+        "check_profiles.py",
+        folder.path(),
+    );
 }
 
 #[test]

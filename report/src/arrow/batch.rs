@@ -9,6 +9,7 @@ use crate::arrow::schema::Word;
 use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::interval::State;
 use crate::text::{LINE_LIMIT, TIME_LIMIT_NS};
+use crate::trace::EventSink;
 
 /// The buffers of a batch, taken one after the other.
 pub(super) struct Buffers<'b> {
@@ -204,9 +205,14 @@ impl<'b> Batch<'b> {
         self.rows
     }
 
-    /// Hands on every row; `None` is one that is no event.
+    /// Hands on the event of every row, or the number of a row that is none.
     #[inline]
-    pub(super) fn for_each(&self, words: &Dictionary, mut take: impl FnMut(usize, Option<Event>)) {
+    pub(super) fn for_each(
+        &self,
+        words: &Dictionary,
+        sink: &mut impl EventSink,
+        mut skip: impl FnMut(usize),
+    ) {
         // Cut to the same length again, so that the compiler sees that no row lies outside.
         let rows = self.rows;
         let (time, word, tid) = (&self.time[..rows], &self.word[..rows], &self.tid[..rows]);
@@ -216,22 +222,30 @@ impl<'b> Batch<'b> {
             let time_ns = u64::from_le_bytes(time[row]);
             let tid = u32::from_le_bytes(tid[row]);
             let gil = u64::from_le_bytes(gil[row]);
-            let hold_ns = u64::from_le_bytes(hold[row]);
             let wait_ns = u64::from_le_bytes(wait[row]);
-            let kind = match words.word(word[row][0]) {
-                Some(Word::Drop) => Some(Kind::Drop {
+            let event = |kind| Event { time_ns, tid, kind };
+            if time_ns >= TIME_LIMIT_NS {
+                skip(row);
+                continue;
+            }
+            // Each kind on its own, put together where it goes: see `EventSink`.
+            match words.word(word[row][0]) {
+                Some(Word::Drop) => sink.event(event(Kind::Drop {
                     gil,
                     forced: self.forced[row / 8] >> (row % 8) & 1 == 1,
-                    hold_ns,
+                    hold_ns: u64::from_le_bytes(hold[row]),
                     wait_ns,
-                }),
-                Some(Word::Claim) => Some(Kind::Claim { gil }),
-                Some(Word::Acquired) => Some(Kind::Acquired { gil, wait_ns }),
-                Some(rare) => self.rare(row, rare, (gil, hold_ns), &mut used),
-                None => None,
-            };
-            let kind = kind.filter(|_| time_ns < TIME_LIMIT_NS);
-            take(row, kind.map(|kind| Event { time_ns, tid, kind }));
+                })),
+                Some(Word::Claim) => sink.event(event(Kind::Claim { gil })),
+                Some(Word::Acquired) => sink.event(event(Kind::Acquired { gil, wait_ns })),
+                Some(rare) => {
+                    match self.rare(row, rare, (gil, u64::from_le_bytes(hold[row])), &mut used) {
+                        Some(kind) => sink.event(event(kind)),
+                        None => skip(row),
+                    }
+                }
+                None => skip(row),
+            }
         }
     }
 

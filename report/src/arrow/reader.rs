@@ -12,6 +12,7 @@ use crate::arrow::schema;
 use crate::event::Event;
 use crate::header::{Header, HeaderError};
 use crate::text::Skipped;
+use crate::trace::EventSink;
 
 /// Why a trace cannot be read as Arrow.
 #[derive(Debug, Error)]
@@ -133,6 +134,13 @@ impl<R: Read> ArrowReader<R> {
     /// # Errors
     /// When the source cannot be read, or a message is damaged.
     pub fn next_batch(&mut self, mut take: impl FnMut(Event)) -> Result<bool, ArrowTraceError> {
+        self.read_batch(&mut take)
+    }
+
+    pub(crate) fn read_batch(
+        &mut self,
+        sink: &mut impl EventSink,
+    ) -> Result<bool, ArrowTraceError> {
         if self.at_end {
             return Ok(false);
         }
@@ -172,10 +180,8 @@ impl<R: Read> ArrowReader<R> {
                 let batch = Batch::of(&batch, body).map_err(damaged)?;
                 let skipped = &mut self.skipped;
                 let before = self.rows;
-                batch.for_each(&self.dictionary, |row, event| match event {
-                    Some(event) => take(event),
-                    None => skipped.skip(before + row as u64 + 1),
-                });
+                let skip = |row| skipped.skip(before + row as u64 + 1);
+                batch.for_each(&self.dictionary, sink, skip);
                 self.rows += batch.rows() as u64;
             }
             MessageHeader::DictionaryBatch => {

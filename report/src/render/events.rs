@@ -84,7 +84,7 @@ fn each(
     mut take: impl FnMut(&Event) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
     let mut failed = None;
-    trace.events(|event| {
+    trace.events(&mut |event: Event| {
         if failed.is_none() {
             failed = take(&event).err();
         }
