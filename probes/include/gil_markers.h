@@ -121,8 +121,8 @@
         [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
         [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)))
 
-/* `noipa` also keeps GCC from specialising a copy for a constant argument, which would double the marker. They are declared inline
- * all the same: without optimisation, only such functions are left out of files that do not call them. */
+/* `noipa` also keeps GCC from specialising a copy for a constant argument, which would double the marker. A file that
+ * does not call one of these functions does not have it; except without any optimisation (-O0), which CPython is not built with. */
 #if defined(__clang__)
 #  define GIL_MARKERS_ONCE_ __attribute__((noinline, cold, unused))
 #else
@@ -221,7 +221,7 @@ gil_markers_tid(void)
 
 /* ---- The markers, each once ---- */
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_claim(const void *gil, int taken)
 {
     if (taken && gil_markers_cycle.wanted_ns == 0) {
@@ -231,7 +231,7 @@ gil_markers_fire_claim(const void *gil, int taken)
                        gil_markers_tid(), (uintptr_t)gil);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_acquired(const void *gil)
 {
     uint64_t ident = gil_markers_ident();
@@ -249,7 +249,7 @@ gil_markers_fire_acquired(const void *gil)
                        (uintptr_t)gil, wait);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_drop(const void *gil, int thread_known, uint64_t acquired)
 {
     uint64_t ident = thread_known ? gil_markers_ident() : 0;
@@ -263,7 +263,7 @@ gil_markers_fire_drop(const void *gil, int thread_known, uint64_t acquired)
                        (uintptr_t)gil, forced, hold, wait);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_drop_request(const void *gil)
 {
     unsigned slot = gil_markers_holder_slot(gil);
@@ -275,7 +275,7 @@ gil_markers_fire_drop_request(const void *gil)
                        gil_markers_tid(), (uintptr_t)gil, holder);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_stw_begin(int global)
 {
     gil_markers_pause.asked_ns = gil_markers_now();
@@ -283,7 +283,7 @@ gil_markers_fire_stw_begin(int global)
                        gil_markers_tid(), global != 0);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_stw_stopped(int global, uint64_t asked)
 {
     uint64_t now = gil_markers_now();
@@ -294,7 +294,7 @@ gil_markers_fire_stw_stopped(int global, uint64_t asked)
                        gil_markers_tid(), global != 0, wait);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_stw_end(int global, uint64_t stopped)
 {
     uint64_t pause = gil_markers_since(stopped, gil_markers_now());
@@ -303,7 +303,7 @@ gil_markers_fire_stw_end(int global, uint64_t stopped)
                        gil_markers_tid(), global != 0, pause, wait);
 }
 
-static inline GIL_MARKERS_ONCE_ void
+static GIL_MARKERS_ONCE_ void
 gil_markers_fire_mutex_wait(const struct gil_markers_waiting *waiting)
 {
     uint64_t wait = gil_markers_since(waiting->since_ns, gil_markers_now());
