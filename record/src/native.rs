@@ -15,6 +15,7 @@ mod place;
 mod reader;
 mod session;
 mod site;
+mod stalls;
 mod summary;
 mod tables;
 mod totals;

@@ -11,6 +11,8 @@ use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
 use crate::process::{self, Process};
 use crate::recent::Recent;
 use crate::registry::{Introduced, Registry, ThreadIndex};
+use crate::stall::Stall;
+use crate::stalls::Collector;
 use crate::summary::{Losses, Session};
 
 /// Threads with figures of their own; further ones share one line for each GIL.
@@ -69,6 +71,7 @@ pub(crate) struct SessionState {
     /// Lines of figures over all GILs.
     figures: usize,
     remembered: usize,
+    stalls: Collector,
     processes: FxHashMap<u32, Process>,
     /// By process and GIL address.
     switch_intervals_ns: FxHashMap<(u32, u64), u64>,
@@ -92,6 +95,7 @@ impl SessionState {
             by_address: FxHashMap::default(),
             figures: 0,
             remembered: 0,
+            stalls: Collector::default(),
             processes: FxHashMap::default(),
             switch_intervals_ns: FxHashMap::default(),
             sees_acquisitions: false,
@@ -145,6 +149,7 @@ impl SessionState {
                 }
             }
             Kind::Request { gil, holder } => self.request(tid, gil, holder),
+            Kind::Stall(stall) => self.stall(time_ns, tid, stall),
             Kind::Total(total) => {
                 self.events -= 1;
                 self.total(tid, &total);
@@ -186,6 +191,17 @@ impl SessionState {
                 self.events -= 1;
                 self.ended = Some(reason);
             }
+        }
+    }
+
+    #[cold]
+    fn stall(&mut self, time_ns: u64, tid: u32, stall: Stall) {
+        match self.registry.current(tid) {
+            Some(thread) => {
+                let start_ns = self.start_ns.unwrap_or(0);
+                self.stalls.event(time_ns, start_ns, thread, stall);
+            }
+            None => self.losses.beyond_limits += 1,
         }
     }
 
@@ -510,6 +526,7 @@ impl SessionState {
             events: self.events,
             losses: self.losses,
             processes: self.processes.into_values().collect(),
+            stalls: self.stalls.finish(&registry, self.end_ns),
             gils: Vec::new(),
         };
         session.processes.sort_unstable();

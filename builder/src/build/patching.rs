@@ -26,8 +26,7 @@ const GIL: &[Bundled] =
     bundled!["0001-gil-markers.patch": "3.9", "3.11", "3.12", "3.13", "3.14", "3.15"];
 
 /// What free-threaded builds get besides, after those.
-const FREE_THREADING: &[Bundled] =
-    bundled!["0002-free-threading.patch": "3.13", "3.14", "3.15"];
+const FREE_THREADING: &[Bundled] = bundled!["0002-free-threading.patch": "3.13", "3.14", "3.15"];
 
 /// The series that there are markers for.
 #[must_use]

@@ -126,7 +126,7 @@ impl Trace {
                     sums.native_id = thread.native_id;
                 }
                 Kind::Lost { count, .. } => panic!("{count} events were lost"),
-                Kind::Process { .. } | Kind::Gil { .. } | Kind::End { .. } => {}
+                Kind::Process { .. } | Kind::Gil { .. } | Kind::Stall(_) | Kind::End { .. } => {}
             }
         }
         threads

@@ -8,6 +8,7 @@ use crate::arrow::dictionary::Dictionary;
 use crate::arrow::schema::Word;
 use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::interval::State;
+use crate::stall::Stall;
 use crate::text::{LINE_LIMIT, TIME_LIMIT_NS};
 
 /// The buffers of a batch, taken one after the other.
@@ -220,18 +221,47 @@ impl<'b> Batch<'b> {
             let kind = match words.word(word[row][0]) {
                 Some(Word::Drop) => Some(Kind::Drop {
                     gil,
-                    forced: self.forced[row / 8] >> (row % 8) & 1 == 1,
+                    forced: self.forced(row),
                     hold_ns: u64::from_le_bytes(hold[row]),
                     wait_ns,
                 }),
                 Some(Word::Claim) => Some(Kind::Claim { gil }),
                 Some(Word::Acquired) => Some(Kind::Acquired { gil, wait_ns }),
+                Some(word @ (Word::StwBegin | Word::StwStopped | Word::StwEnd | Word::Mutex)) => {
+                    self.stall(row, word).map(Kind::Stall)
+                }
                 Some(rare) => self.rare(row, rare, gil, &mut used),
                 None => None,
             };
             let kind = kind.filter(|_| time_ns < TIME_LIMIT_NS);
             take(row, kind.map(|kind| Event { time_ns, tid, kind }));
         }
+    }
+
+    fn forced(&self, row: usize) -> bool {
+        self.forced[row / 8] >> (row % 8) & 1 == 1
+    }
+
+    #[cold]
+    fn stall(&self, row: usize, word: Word) -> Option<Stall> {
+        let gil = u64::from_le_bytes(self.gil[row]);
+        let wait_ns = u64::from_le_bytes(self.wait[row]);
+        let global = gil != 0;
+        Some(match word {
+            Word::StwBegin => Stall::StwBegin { global },
+            Word::StwStopped => Stall::StwStopped { global, wait_ns },
+            Word::StwEnd => Stall::StwEnd {
+                global,
+                stopped_ns: u64::from_le_bytes(self.hold[row]),
+                wait_ns,
+            },
+            Word::Mutex => Stall::Mutex {
+                address: gil,
+                wait_ns,
+                threading: self.forced(row),
+            },
+            _ => return None,
+        })
     }
 
     /// An event that has more than the columns of every event.
@@ -292,7 +322,13 @@ impl<'b> Batch<'b> {
             Word::End => Kind::End {
                 reason: text().into_boxed_str(),
             },
-            Word::Drop | Word::Claim | Word::Acquired => return None,
+            Word::Drop
+            | Word::Claim
+            | Word::Acquired
+            | Word::StwBegin
+            | Word::StwStopped
+            | Word::StwEnd
+            | Word::Mutex => return None,
         })
     }
 }

@@ -32,10 +32,14 @@ pub(crate) enum Word {
     End,
     Process,
     Gil,
+    StwBegin,
+    StwStopped,
+    StwEnd,
+    Mutex,
 }
 
 impl Word {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Drop,
         Self::Claim,
         Self::Acquired,
@@ -47,6 +51,10 @@ impl Word {
         Self::End,
         Self::Process,
         Self::Gil,
+        Self::StwBegin,
+        Self::StwStopped,
+        Self::StwEnd,
+        Self::Mutex,
     ];
 
     /// The word of the text form.
@@ -63,6 +71,10 @@ impl Word {
             Self::End => "end",
             Self::Process => "process",
             Self::Gil => "gil",
+            Self::StwBegin => "stw_begin",
+            Self::StwStopped => "stw_stopped",
+            Self::StwEnd => "stw_end",
+            Self::Mutex => "mutex",
         }
     }
 
