@@ -25,7 +25,7 @@ pub struct Marker {
     pub arguments: &'static [&'static str],
 }
 
-/// All markers, in the order in which a cycle fires them.
+/// The markers of every build, in the order in which a cycle fires them.
 pub const MARKERS: [Marker; 4] = [
     marker(
         header::GIL_MARKERS_CLAIM,
@@ -49,10 +49,37 @@ pub const MARKERS: [Marker; 4] = [
     ),
 ];
 
+/// What a free-threaded build has besides, in the order in which they fire.
+pub const FREE_THREADING: [Marker; 4] = [
+    marker(
+        header::GIL_MARKERS_STW_BEGIN,
+        header::GIL_MARKERS_STW_BEGIN_ARGUMENTS,
+        &["ident", "tid", "global"],
+    ),
+    marker(
+        header::GIL_MARKERS_STW_STOPPED,
+        header::GIL_MARKERS_STW_STOPPED_ARGUMENTS,
+        &["ident", "tid", "global", "wait_ns"],
+    ),
+    marker(
+        header::GIL_MARKERS_STW_END,
+        header::GIL_MARKERS_STW_END_ARGUMENTS,
+        &["ident", "tid", "global", "stopped_ns", "wait_ns"],
+    ),
+    marker(
+        header::GIL_MARKERS_MUTEX_WAIT,
+        header::GIL_MARKERS_MUTEX_WAIT_ARGUMENTS,
+        &["ident", "tid", "address", "wait_ns", "threading"],
+    ),
+];
+
 /// The contract's marker of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Marker> {
-    MARKERS.iter().find(|marker| marker.name == name)
+    MARKERS
+        .iter()
+        .chain(&FREE_THREADING)
+        .find(|marker| marker.name == name)
 }
 
 const fn marker(name: &'static CStr, count: u32, arguments: &'static [&'static str]) -> Marker {

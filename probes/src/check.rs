@@ -4,7 +4,7 @@ use std::fmt;
 
 use object::Architecture;
 
-use crate::catalogue::{MARKERS, Marker, PROVIDER};
+use crate::catalogue::{FREE_THREADING, MARKERS, Marker, PROVIDER};
 use crate::elf::{Image, Note};
 use crate::red_zone;
 
@@ -155,12 +155,17 @@ impl Outcome {
     }
 }
 
-/// Holds a file's markers against the contract.
+/// Holds a file's markers against the contract: those that an interpreter of its kind has.
 #[must_use]
 pub fn check(image: &Image) -> Outcome {
     let mut found: Vec<Found> = Vec::new();
     let mut faults = Vec::new();
-    for marker in &MARKERS {
+    let besides: &'static [Marker] = if image.free_threaded {
+        &FREE_THREADING
+    } else {
+        &[]
+    };
+    for marker in MARKERS.iter().chain(besides) {
         let before = found.len();
         found.extend(
             image

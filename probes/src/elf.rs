@@ -15,6 +15,10 @@ const MAX_STRING: usize = 4_096;
 /// The note section of a real program is well below this.
 const MAX_SECTION: u64 = 16 << 20;
 
+/// What a free-threaded CPython exports to extension modules and no other does: the slow way to drop a reference that is another
+/// thread's. It survives stripping.
+const FREE_THREADED: &str = "_Py_DecRefShared";
+
 const NOTE_TYPE: u32 = 3;
 const NOTE_OWNER: &[u8] = b"stapsdt\0";
 
@@ -61,6 +65,8 @@ pub struct Image {
     pub architecture: Architecture,
     /// The program that loads it with its libraries; `None` for a library and for a program that needs none.
     pub loader: Option<String>,
+    /// Whether it is a free-threaded CPython.
+    pub free_threaded: bool,
     /// The parts of the file that are mapped into memory.
     pub segments: Vec<Segment>,
     /// The functions that the symbol table names: start, size, name. Empty in a stripped file.
@@ -210,6 +216,9 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
                 .map(hexadecimal),
             architecture: file.architecture(),
             loader: self.loader(&file),
+            free_threaded: file
+                .dynamic_symbols()
+                .any(|symbol| symbol.is_definition() && symbol.name() == Ok(FREE_THREADED)),
             segments: self.segments(&file)?,
             functions: functions(&file),
         })

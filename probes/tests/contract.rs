@@ -26,6 +26,28 @@ void drop(void) {
 }
 "#;
 
+/// What else a free-threaded CPython calls, and the name that it exports.
+const FREE_THREADED: &str = r"
+int _Py_DecRefShared(int mutex);
+int _Py_DecRefShared(int mutex) {
+    GIL_MARKERS_WAITING(waiting, &gil, 0);
+    gil_markers_park(&waiting);
+    gil_markers_parked(&waiting, 1);
+    if (mutex) {
+        return 1;
+    }
+    return 2;
+}
+void stop(void);
+void stop(void) {
+    gil_markers_stw_begin(1);
+    gil_markers_stw_stopped(1);
+    gil_markers_stw_end(1);
+    gil_markers_stw_stopped(0);
+    gil_markers_abandoned();
+}
+";
+
 fn compile(folder: &Path, source: &str, flags: &[&str]) -> PathBuf {
     let input = folder.join("markers.c");
     let output = folder.join("markers.so");
@@ -73,6 +95,19 @@ fn the_header_keeps_its_contract_under_every_optimisation() {
             "{flags:?}"
         );
     }
+}
+
+#[test]
+fn a_free_threaded_interpreter_has_more_markers() {
+    let whole = format!("{PROGRAM}{FREE_THREADED}");
+    for flags in [["-O0"].as_slice(), &["-O2"], &["-O3", "-flto"]] {
+        assert_eq!(faults(&whole, flags), (vec![], Some(Nop::One)), "{flags:?}");
+    }
+    let source = whole.replace("gil_markers_stw_end(1);", "");
+    assert_eq!(faults(&source, &["-O2"]).0, [Fault::Missing("stw__end")]);
+    // Without what says that it is free-threaded, nobody misses them.
+    let source = source.replace("_Py_DecRefShared", "something_else");
+    assert_eq!(faults(&source, &["-O2"]).0, []);
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Tracer for Bpftrace {
         let script = Script::write(
             plan.task.mode,
             &interpreter.reachable,
+            interpreter.free_threaded,
             is_deleted.then_some(pid),
         )
         .map_err(|source| RecordError::Tool {

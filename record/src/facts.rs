@@ -29,12 +29,17 @@ pub(crate) fn process_line(
     // Writing to a String cannot fail.
     let _ = writeln!(
         line,
-        " parent={} inner_pid={} python={} container={} cpu_limit={} command={}",
+        " parent={} inner_pid={} python={} container={} cpu_limit={} build={} command={}",
         known(parent.map(|pid| pid.to_string())),
         known(process::inner_pid(pid).map(|pid| pid.to_string())),
         known(interpreter.version.clone()),
         known(cgroup::container_id(pid)),
         known(cgroup::cpu_limit(pid).map(|limit| limit.to_string())),
+        if interpreter.free_threaded {
+            "free-threaded"
+        } else {
+            "gil"
+        },
         known(command.clone()),
     );
     (line, command)

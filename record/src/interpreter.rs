@@ -23,6 +23,8 @@ pub struct Interpreter {
     pub file: PathBuf,
     /// The path under which that file opens from here: through `/proc/PID/root`, or `/proc/PID/map_files` when deleted.
     pub reachable: PathBuf,
+    /// Whether it is a free-threaded build, which may do without a GIL.
+    pub free_threaded: bool,
     /// Its version, `3.13.5`; `3.13` or `None` when the file does not tell.
     pub version: Option<String>,
     /// The build id of that file, in hexadecimal.
@@ -196,6 +198,7 @@ fn read_markers(file: &Path) -> Option<Markers> {
         segment.writable && semaphore_offset.is_some_and(|offset| pages.contains(&offset))
     };
     Some(Markers {
+        free_threaded: image.free_threaded,
         semaphore_offset,
         has_one_place: semaphore_offset.is_none()
             || image.segments.iter().filter(holds_it).count() == 1,
@@ -213,6 +216,7 @@ fn file_key(path: &Path) -> Option<(u64, u64)> {
 #[derive(Clone, Debug)]
 struct Markers {
     build_id: Option<String>,
+    free_threaded: bool,
     semaphore_offset: Option<u64>,
     /// Only one part of the file that is mapped to be written to holds the semaphore, so that a tracer may attach before it is mapped
     /// (see [`Interpreter::is_settled`]).
@@ -238,6 +242,7 @@ fn interpreter(pid: u32, file: &MappedFile, markers: Markers) -> Interpreter {
         pid,
         file: file.path.clone(),
         reachable: file.reachable.clone(),
+        free_threaded: markers.free_threaded,
         version: version::python_version(&file.reachable, &file.name())
             .ok()
             .flatten(),

@@ -17,6 +17,7 @@ mod reader;
 mod session;
 mod site;
 mod stacks;
+mod stalls;
 mod summary;
 mod tables;
 mod totals;

@@ -57,14 +57,17 @@ macro_rules! script {
 
 pub(crate) const BPFTRACE_SUMMARY: Script = script!(Bpftrace, "bpftrace", "gil-summary", "bt");
 pub(crate) const BPFTRACE_EVENTS: Script = script!(Bpftrace, "bpftrace", "gil-events", "bt");
+/// What [`BPFTRACE_EVENTS`] does for the markers of every interpreter, for those that a free-threaded one has besides.
+pub(crate) const BPFTRACE_STALLS: Script = script!(Bpftrace, "bpftrace", "gil-stalls", "bt");
 
 /// All scripts, in the order of how much one sees.
-pub const SCRIPTS: [Script; 10] = [
+pub const SCRIPTS: [Script; 11] = [
     BPFTRACE_SUMMARY,
     script!(Bpftrace, "bpftrace", "gil-top", "bt"),
     script!(Bpftrace, "bpftrace", "gil-slow", "bt"),
     script!(Bpftrace, "bpftrace", "gil-blame", "bt"),
     BPFTRACE_EVENTS,
+    BPFTRACE_STALLS,
     script!(Systemtap, "systemtap", "gil-summary", "stp"),
     script!(Systemtap, "systemtap", "gil-top", "stp"),
     script!(Systemtap, "systemtap", "gil-slow", "stp"),

@@ -1,6 +1,7 @@
 //! What a trace says happened, whatever form it was written in.
 
 use crate::interval::State;
+use crate::stall::Stall;
 
 /// One event of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Kind {
         /// `threading.get_ident()` of the holder; 0 = not known.
         holder: u64,
     },
+    /// What made the thread, or the others, wait in a free-threaded process.
+    Stall(Stall),
     /// What the thread did with a GIL during the whole recording, where not every cycle is an event.
     Total(Box<LaneTotal>),
     /// How long the holds or waits of a total were.

@@ -59,6 +59,15 @@ impl Session {
         self.end_ns = self.end_ns.max(other.end_ns);
         self.events = self.events.saturating_add(other.events);
         self.losses.merge(&other.losses);
+        for stalls in other.stalls {
+            let place = self
+                .stalls
+                .binary_search_by_key(&stalls.pid, |known| known.pid);
+            match place {
+                Ok(place) => self.stalls[place].merge(stalls),
+                Err(place) => self.stalls.insert(place, stalls),
+            }
+        }
         for gil in other.gils {
             let place = self
                 .gils

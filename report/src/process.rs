@@ -21,6 +21,9 @@ pub struct Process {
     pub cpu_limit: Option<String>,
     /// Its command line.
     pub command: Option<String>,
+    /// What kind of build its Python is: `free-threaded`, or `gil`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
 }
 
 impl Process {
@@ -37,11 +40,18 @@ impl Process {
                 "python" => process.python = Some(unescape(value)),
                 "container" => process.container = Some(unescape(value)),
                 "cpu_limit" => process.cpu_limit = Some(unescape(value)),
+                "build" => process.build = Some(unescape(value)),
                 "command" => process.command = Some(unescape(value)),
                 _ => {}
             }
         }
         process
+    }
+
+    /// Whether its Python can do without a GIL.
+    #[must_use]
+    pub fn is_free_threaded(&self) -> bool {
+        self.build.as_deref() == Some("free-threaded")
     }
 }
 

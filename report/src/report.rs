@@ -5,7 +5,9 @@ use serde::Serialize;
 use crate::advice::{Advice, advise};
 use crate::figures::Figures;
 use crate::patterns::{Pattern, find};
+use crate::process::Process;
 use crate::saved::FORMAT;
+use crate::stall_report::StallReport;
 use crate::summary::{Gil, SUMMARY_VERSION, Session, Summary};
 use crate::thresholds::Thresholds;
 use crate::verdict::{Verdict, VerdictKind, judge, unknown_line};
@@ -15,12 +17,15 @@ use crate::verdict::{Verdict, VerdictKind, judge, unknown_line};
 pub struct Report {
     format: &'static str,
     version: u32,
-    /// The worst verdict of all GILs.
+    /// The worst verdict of all GILs and stalls.
     pub verdict: Verdict,
     /// What it was measured by.
     pub thresholds: Thresholds,
     /// One answer for each GIL, in the order of the summary.
     pub gils: Vec<GilReport>,
+    /// One answer for each process that has stalled without a GIL, in the order of the summary.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<StallReport>,
     /// What it rests on.
     #[serde(flatten)]
     pub summary: Summary,
@@ -55,16 +60,30 @@ impl Report {
                 (0..session.gils.len()).map(move |gil| GilReport::new(at, session, gil, thresholds))
             })
             .collect();
-        let worst = gils
+        let stalls: Vec<_> = summary
+            .sessions
             .iter()
-            .max_by_key(|gil| (gil.verdict.kind, gil.figures.wait_ns));
-        let verdict = worst.map_or_else(|| nothing(&summary), |worst| worst.verdict.clone());
+            .enumerate()
+            .flat_map(|(at, session)| {
+                (0..session.stalls.len())
+                    .map(move |process| StallReport::new(at, session, process, thresholds))
+            })
+            .collect();
+        let of_gils = gils.iter().map(|gil| (&gil.verdict, gil.figures.wait_ns));
+        let of_stalls = stalls
+            .iter()
+            .map(|stall| (&stall.verdict, stall.stopped_ns.max(stall.mutex_wait_ns)));
+        let worst = of_gils
+            .chain(of_stalls)
+            .max_by_key(|(verdict, wait_ns)| (verdict.kind, *wait_ns));
+        let verdict = worst.map_or_else(|| nothing(&summary), |(verdict, _)| verdict.clone());
         Self {
             format: FORMAT,
             version: SUMMARY_VERSION,
             verdict,
             thresholds: *thresholds,
             gils,
+            stalls,
             summary,
         }
     }
@@ -98,6 +117,18 @@ impl GilReport {
 /// The verdict on a trace without a GIL in it.
 fn nothing(summary: &Summary) -> Verdict {
     let wall_ns = summary.sessions.iter().map(Session::wall_ns).max();
+    let mut processes = summary
+        .sessions
+        .iter()
+        .flat_map(|session| &session.processes);
+    if processes.any(Process::is_free_threaded) {
+        return Verdict {
+            kind: VerdictKind::NotTheGil,
+            line: "not the GIL: a free-threaded process, in which nobody took a GIL, stopped the world or slept for a mutex"
+                .to_owned(),
+            rule: "there is no event of a GIL, a stopped world or a mutex in the trace".to_owned(),
+        };
+    }
     Verdict {
         kind: VerdictKind::Unknown,
         line: unknown_line(wall_ns.unwrap_or(0)),

@@ -5,6 +5,7 @@ use std::io::Read;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::stalls::Stalls;
 use crate::summary::{Gil, SUMMARY_VERSION, Session, Summary};
 use crate::text::TIME_LIMIT_NS;
 
@@ -72,6 +73,12 @@ fn check(session: &Session) -> Result<(), &'static str> {
     let gils = session.gils.iter().map(|gil| (gil.pid, gil.address));
     if !gils.is_sorted_by(|left, right| left < right) {
         return Err("GILs are not in order");
+    }
+    let stalls = &session.stalls;
+    if !stalls.is_sorted_by(|left, right| left.pid < right.pid)
+        || !stalls.iter().all(Stalls::is_in_order)
+    {
+        return Err("stalls are not in order");
     }
     session.gils.iter().try_for_each(check_gil)
 }

@@ -12,6 +12,8 @@ use crate::process::{self, Process};
 use crate::recent::Recent;
 use crate::registry::{Introduced, Registry, ThreadIndex};
 use crate::stack::Stacks;
+use crate::stall::Stall;
+use crate::stalls::Collector;
 use crate::summary::{Losses, Session};
 
 /// Threads with figures of their own; further ones share one line for each GIL.
@@ -70,6 +72,7 @@ pub(crate) struct SessionState {
     /// Lines of figures over all GILs.
     figures: usize,
     remembered: usize,
+    stalls: Collector,
     processes: FxHashMap<u32, Process>,
     /// By process and GIL address.
     switch_intervals_ns: FxHashMap<(u32, u64), u64>,
@@ -96,6 +99,7 @@ impl SessionState {
             by_address: FxHashMap::default(),
             figures: 0,
             remembered: 0,
+            stalls: Collector::default(),
             processes: FxHashMap::default(),
             switch_intervals_ns: FxHashMap::default(),
             sees_acquisitions: false,
@@ -151,6 +155,7 @@ impl SessionState {
                 }
             }
             Kind::Request { gil, holder } => self.request(tid, gil, holder),
+            Kind::Stall(stall) => self.stall(time_ns, tid, stall),
             Kind::Total(total) => {
                 self.events -= 1;
                 self.total(tid, &total);
@@ -228,6 +233,17 @@ impl SessionState {
                 self.header.over_ns = self.header.over_ns.max(Some(over_ns));
             }
             _ => {}
+        }
+    }
+
+    #[cold]
+    fn stall(&mut self, time_ns: u64, tid: u32, stall: Stall) {
+        match self.registry.current(tid) {
+            Some(thread) => {
+                let start_ns = self.start_ns.unwrap_or(0);
+                self.stalls.event(time_ns, start_ns, thread, stall);
+            }
+            None => self.losses.beyond_limits += 1,
         }
     }
 
@@ -553,6 +569,7 @@ impl SessionState {
             events: self.events,
             losses: self.losses,
             processes: self.processes.into_values().collect(),
+            stalls: self.stalls.finish(&registry, self.end_ns),
             gils: Vec::new(),
         };
         session.processes.sort_unstable();

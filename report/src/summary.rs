@@ -6,6 +6,7 @@ use crate::distribution::Distribution;
 use crate::process::Process;
 use crate::series::Series;
 pub use crate::stack::Frame;
+use crate::stalls::Stalls;
 
 /// The version of the saved form; it changes when a field changes its meaning.
 pub const SUMMARY_VERSION: u32 = 1;
@@ -53,6 +54,9 @@ pub struct Session {
     /// What is known of each process, ordered by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
+    /// What made the threads of free-threaded processes wait, ordered by process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<Stalls>,
     /// One entry for each GIL, ordered by process and address.
     pub gils: Vec<Gil>,
 }
@@ -262,7 +266,7 @@ pub(crate) fn sum(values: impl Iterator<Item = u64>) -> u64 {
     values.fold(0, u64::saturating_add)
 }
 
-mod hexadecimal {
+pub(crate) mod hexadecimal {
     //! Addresses are written as people read them elsewhere.
 
     use serde::de::Error;
@@ -272,14 +276,14 @@ mod hexadecimal {
         clippy::trivially_copy_pass_by_ref,
         reason = "the signature is serde's"
     )]
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         address: &u64,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{address:x}"))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let digits = String::deserialize(deserializer)?;
         u64::from_str_radix(&digits, 16).map_err(D::Error::custom)
     }

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::header::{Header, HeaderError, MAGIC};
 use crate::interval::State;
+use crate::stall::Stall;
 use crate::trace::EventSink;
 
 /// Times from here on are not plausible (36 years of uptime); a line that has one is skipped.
@@ -322,6 +323,15 @@ impl<'l> Fields<'l> {
         Some(value)
     }
 
+    /// `1` or `0`.
+    fn flag(&mut self) -> Option<bool> {
+        match self.word()? {
+            b"0" => Some(false),
+            b"1" => Some(true),
+            _ => None,
+        }
+    }
+
     fn state(&mut self) -> Option<State> {
         State::of(self.word()?)
     }
@@ -437,11 +447,7 @@ fn parse_event(line: &[u8], last_time_ns: u64, sink: &mut impl EventSink) -> Opt
         b"drop" => {
             let tid = fields.id()?;
             let gil = fields.hexadecimal()?;
-            let forced = match fields.word()? {
-                b"0" => false,
-                b"1" => true,
-                _ => return None,
-            };
+            let forced = fields.flag()?;
             let (hold_ns, wait_ns) = (fields.decimal()?, fields.decimal()?);
             let kind = Kind::Drop {
                 gil,
@@ -481,6 +487,37 @@ fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
             let gil = fields.hexadecimal()?;
             let holder = fields.decimal()?;
             (tid, Kind::Request { gil, holder })
+        }
+        b"stw_begin" => {
+            let tid = fields.id()?;
+            let global = fields.flag()?;
+            (tid, Kind::Stall(Stall::StwBegin { global }))
+        }
+        b"stw_stopped" => {
+            let tid = fields.id()?;
+            let stall = Stall::StwStopped {
+                global: fields.flag()?,
+                wait_ns: fields.decimal()?,
+            };
+            (tid, Kind::Stall(stall))
+        }
+        b"stw_end" => {
+            let tid = fields.id()?;
+            let stall = Stall::StwEnd {
+                global: fields.flag()?,
+                stopped_ns: fields.decimal()?,
+                wait_ns: fields.decimal()?,
+            };
+            (tid, Kind::Stall(stall))
+        }
+        b"mutex" => {
+            let tid = fields.id()?;
+            let stall = Stall::Mutex {
+                address: fields.hexadecimal()?,
+                wait_ns: fields.decimal()?,
+                threading: fields.flag()?,
+            };
+            (tid, Kind::Stall(stall))
         }
         b"total" => {
             let tid = fields.id()?;

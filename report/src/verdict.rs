@@ -26,6 +26,8 @@ pub enum VerdictKind {
     Unknown,
     /// Nobody waits for the GIL to speak of.
     NotTheGil,
+    /// It is not the GIL, but threads wait for each other all the same: for a stopped world, or for mutexes.
+    Stalled,
     /// Threads wait for it, but it does not set the pace.
     Contended,
     /// The program is as fast as its GIL lets it be.

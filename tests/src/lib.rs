@@ -81,15 +81,20 @@ pub fn long_tests(test: &str) -> bool {
     wanted
 }
 
-/// The prefix of that series (`3.13`) with these markers (`nop`, `nop5`, `none`) among those that `tests/run` has built.
+/// The prefix of that series (`3.13`, `3.13t`) with these markers (`nop`, `nop5`, `none`) among those that `tests/run` has built.
 #[must_use]
 pub fn prefix(series: &str, markers: &str) -> Option<PathBuf> {
-    let start = format!("cpython-{series}.");
     let middle = format!("-gil-{markers}-");
     prefixes().into_iter().find(|prefix| {
         let name = prefix.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(&start) && name.contains(&middle)
+        self::series(prefix) == series && name.contains(&middle)
     })
+}
+
+/// Whether a prefix that `tests/run` has built is a free-threaded interpreter.
+#[must_use]
+pub fn is_free_threaded(prefix: &Path) -> bool {
+    series(prefix).ends_with('t')
 }
 
 /// All prefixes that `tests/run` has built.
@@ -111,12 +116,15 @@ pub fn workload(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The series of a prefix that `tests/run` has built: `3.13`.
+/// The series of a prefix that `tests/run` has built: `3.13`, or `3.13t`.
 #[must_use]
 pub fn series(prefix: &Path) -> String {
     let name = prefix.file_name().unwrap_or_default().to_string_lossy();
     let version = name.trim_start_matches("cpython-");
-    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+    let version = version.split('-').next().unwrap_or(version);
+    let series = version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+    let free_threaded = if version.ends_with('t') { "t" } else { "" };
+    series + free_threaded
 }
 
 /// All that a program said, its stdout first.

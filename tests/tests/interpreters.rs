@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use gil_tests::{not_run, prefix, prefixes, run, text, why_no_tracing};
+use gil_tests::{is_free_threaded, not_run, prefix, prefixes, run, text, why_no_tracing};
 
 /// The prefixes with markers; says so when there are none.
 fn marked(test: &str) -> Vec<PathBuf> {
@@ -31,7 +31,12 @@ fn every_marker_keeps_the_contract() {
         let output = verify(&["--json"], &prefix);
         assert!(output.status.success(), "{}", text(&output));
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(json["markers"].as_array().unwrap().len(), 4, "{json:#}");
+        let markers = if is_free_threaded(&prefix) { 8 } else { 4 };
+        assert_eq!(
+            json["markers"].as_array().unwrap().len(),
+            markers,
+            "{json:#}"
+        );
     }
 }
 
@@ -45,6 +50,12 @@ fn every_marker_fires() {
         assert!(output.status.success(), "{}", text(&output));
         assert!(
             text(&output).contains("fired: gil__claim"),
+            "{}",
+            text(&output)
+        );
+        assert_eq!(
+            text(&output).contains(", mutex__wait "),
+            is_free_threaded(&prefix),
             "{}",
             text(&output)
         );

@@ -1,5 +1,7 @@
 //! Fires the markers of an interpreter and looks at what a tracer sees of them.
 
+pub mod stalls;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
@@ -74,16 +76,24 @@ impl fmt::Display for Fired {
     }
 }
 
-/// Runs a small program on an interpreter with a tracer attached, and demands each marker with plausible values.
+/// Runs a small program on an interpreter, given these arguments, with a tracer attached, and demands each marker of the GIL with
+/// plausible values.
 ///
 /// # Errors
 /// When this machine cannot trace, or the markers do not fire as the contract says.
-pub fn fire(python: &Path) -> Result<Fired, FireError> {
+pub fn fire(python: &Path, arguments: &[&str]) -> Result<Fired, FireError> {
+    count(&events(python, arguments, PROGRAM)?)
+}
+
+/// Runs a program with a tracer attached that sees every marker.
+fn events(python: &Path, arguments: &[&str], program: &str) -> Result<Vec<Event>, FireError> {
     let folder = tempfile::tempdir()?;
     let trace = folder.path().join("fire.trace");
-    let command: Vec<OsString> = vec![python.into(), "-I".into(), "-c".into(), PROGRAM.into()];
+    let mut command: Vec<OsString> = vec![python.into(), "-I".into()];
+    command.extend(arguments.iter().map(OsString::from));
+    command.extend(["-c".into(), program.into()]);
     let options = Options {
-        // The tracer that attaches to all four markers; the others know how to do with two.
+        // The tracer that attaches to all markers; the others know how to do with fewer.
         backend: Backend::Bpftrace,
         duration: Some(DURATION),
         output: Some(trace.clone()),
@@ -95,7 +105,7 @@ pub fn fire(python: &Path) -> Result<Fired, FireError> {
     while let Some(event) = reader.next_event()? {
         events.push(event);
     }
-    count(&events)
+    Ok(events)
 }
 
 fn count(events: &[Event]) -> Result<Fired, FireError> {
@@ -137,6 +147,7 @@ fn count(events: &[Event]) -> Result<Fired, FireError> {
                 gil
             }
             Kind::Thread(_)
+            | Kind::Stall(_)
             | Kind::Process { .. }
             | Kind::Gil { .. }
             | Kind::Total(_)

@@ -11,29 +11,28 @@ use crate::sources::Series;
 const HEADER: &str = include_str!("../../../probes/include/gil_markers.h");
 const HEADER_PLACE: &str = "Python/gil_markers.h";
 
-/// The patches of a minor version, in the order in which they are applied.
+/// A bundled patch: the minor version that it is for, its name, its text.
+type Bundled = (&'static str, &'static str, &'static str);
+
+/// One patch for each of these minor versions.
 macro_rules! bundled {
-    ($($minor:literal),*) => {
-        [$((
-            $minor,
-            &[(
-                "0001-gil-markers.patch",
-                include_str!(concat!("../../../patches/", $minor, "/0001-gil-markers.patch")),
-            )],
-        )),*]
+    ($name:literal: $($minor:literal),*) => {
+        &[$(($minor, $name, include_str!(concat!("../../../patches/", $minor, "/", $name)))),*]
     };
 }
 
-/// The bundled patches by minor version.
-const BUNDLED: &[(&str, &[(&str, &str)])] =
-    &bundled!["3.9", "3.11", "3.12", "3.13", "3.14", "3.15"];
+/// The patches of every build.
+const GIL: &[Bundled] =
+    bundled!["0001-gil-markers.patch": "3.9", "3.11", "3.12", "3.13", "3.14", "3.15"];
+
+/// What free-threaded builds get besides, after those.
+const FREE_THREADING: &[Bundled] = bundled!["0002-free-threading.patch": "3.13", "3.14", "3.15"];
 
 /// The series that there are markers for.
 #[must_use]
 pub fn supported() -> Vec<Series> {
-    BUNDLED
-        .iter()
-        .filter_map(|(minor, _)| minor.parse().ok())
+    GIL.iter()
+        .filter_map(|(minor, ..)| minor.parse().ok())
         .collect()
 }
 
@@ -101,27 +100,27 @@ impl fmt::Display for RejectedHunk {
     }
 }
 
-/// The bundled patches of a minor version such as `3.13`; `None` where there are none.
+/// The bundled patches of a minor version such as `3.13`, in the order in which they are applied; none where it has none.
 #[must_use]
-pub fn bundled(minor: &str) -> Option<Vec<Patch>> {
-    let (_, patches) = BUNDLED.iter().find(|(version, _)| *version == minor)?;
-    Some(
-        patches
-            .iter()
-            .map(|&(name, text)| Patch {
-                name: name.to_owned(),
-                text: text.to_owned(),
-            })
-            .collect(),
-    )
+pub fn bundled(minor: &str, free_threaded: bool) -> Vec<Patch> {
+    let besides = if free_threaded { FREE_THREADING } else { &[] };
+    GIL.iter()
+        .chain(besides)
+        .filter(|(version, ..)| *version == minor)
+        .map(|&(_, name, text)| Patch {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        })
+        .collect()
 }
 
-/// The object files that come to hold markers, as the bundled patches' headers name them.
+/// The object files that come to hold markers, as the bundled patches' headers name them, separated by spaces.
 pub fn objects_with_markers(patches: &[Patch]) -> impl Iterator<Item = &str> {
     patches
         .iter()
         .flat_map(|patch| patch.text.lines().take_while(|line| *line != "---"))
         .filter_map(|line| line.strip_prefix("X-Markers-In: "))
+        .flat_map(str::split_whitespace)
 }
 
 /// What the marker header contributes to a build, for telling builds apart.
@@ -342,19 +341,44 @@ mod tests {
 
     #[test]
     fn every_bundled_patch_has_a_dep3_header() {
-        assert_eq!(supported().len(), BUNDLED.len());
-        for (minor, patches) in BUNDLED {
-            for (name, text) in *patches {
-                let (header, _) = text.split_once("\n---\n").unwrap();
-                for field in ["Description: ", "Origin: ", "Forwarded: ", "Last-Update: "] {
-                    assert!(
-                        header.lines().any(|line| line.starts_with(field)),
-                        "{minor}/{name} has no {field}"
-                    );
-                }
+        assert_eq!(supported().len(), GIL.len());
+        for (minor, name, text) in GIL.iter().chain(FREE_THREADING) {
+            let (header, _) = text.split_once("\n---\n").unwrap();
+            for field in [
+                "Description: ",
+                "Origin: ",
+                "Forwarded: ",
+                "X-Markers-In: ",
+                "Last-Update: ",
+            ] {
+                assert!(
+                    header.lines().any(|line| line.starts_with(field)),
+                    "{minor}/{name} has no {field}"
+                );
             }
-            let patches = bundled(minor).unwrap();
-            assert!(objects_with_markers(&patches).next().is_some(), "{minor}");
         }
+    }
+
+    #[test]
+    fn a_free_threaded_build_gets_more_patches() {
+        let names = |minor, free_threaded| {
+            let patches = bundled(minor, free_threaded);
+            let names: Vec<_> = patches.iter().map(|patch| patch.name.clone()).collect();
+            let objects: Vec<_> = objects_with_markers(&patches).map(str::to_owned).collect();
+            (names, objects)
+        };
+        let (with_gil, objects) = names("3.13", false);
+        assert_eq!(with_gil, ["0001-gil-markers.patch"]);
+        assert_eq!(objects, ["Python/ceval_gil.o"]);
+        let (free_threaded, objects) = names("3.13", true);
+        assert_eq!(
+            free_threaded,
+            ["0001-gil-markers.patch", "0002-free-threading.patch"]
+        );
+        assert_eq!(
+            objects,
+            ["Python/ceval_gil.o", "Python/lock.o", "Python/pystate.o"]
+        );
+        assert_eq!(names("3.8", false).0, [""; 0]);
     }
 }

@@ -217,7 +217,7 @@ fn all_patches(source: &Source, options: &BuildOptions) -> Vec<Patch> {
     let mut patches = Vec::new();
     if options.markers != Markers::None {
         let series = source.version.series.to_string();
-        patches.extend(patching::bundled(&series).unwrap_or_default());
+        patches.extend(patching::bundled(&series, options.free_threaded));
     }
     patches.extend(options.patches.iter().cloned());
     patches

@@ -59,7 +59,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
 
 fn list() -> Result<(), CommandError> {
     for series in patching::supported() {
-        for patch in patching::bundled(&series.to_string()).unwrap_or_default() {
+        // Those of a free-threaded build are all that there are.
+        for patch in patching::bundled(&series.to_string(), true) {
             terminal::result(&format!("{:<5} {}", series.to_string(), patch.name))?;
         }
     }
@@ -72,15 +73,16 @@ fn check(tree: &Path) -> Result<(), CommandError> {
     };
     let version = sources::version_of_tree(tree).map_err(|error| failed(&error))?;
     let series = version.series;
-    let patches = patching::bundled(&series.to_string()).ok_or_else(|| {
-        CommandError::new(
+    let patches = patching::bundled(&series.to_string(), true);
+    if patches.is_empty() {
+        return Err(CommandError::new(
             Exit::Failed,
             format!(
                 "{}: there are no patches for CPython {version}; `gilbuild patch list` says for which there are",
                 tree.display()
             ),
-        )
-    })?;
+        ));
+    }
     patching::check(tree, &patches).map_err(|error| match error {
         PatchError::DoesNotFit {
             patch, rejected, ..

@@ -9,7 +9,7 @@ use gil_probes::check::{Outcome, check};
 use gil_probes::elf::{self, Image};
 
 use super::record;
-use crate::build::firing::{self, FireError, Fired};
+use crate::build::firing::{self, FireError, stalls};
 use crate::build::verification;
 use crate::error::{CommandError, Exit};
 use crate::image::inspect::{Inspected, inspect};
@@ -60,14 +60,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         ));
     }
     if arguments.fire {
-        let fired = fire(Path::new(&arguments.target))?;
+        let fired = fire(Path::new(&arguments.target), image.free_threaded)?;
         terminal::result(&format!("\nfired: {fired}"))?;
     }
     Ok(())
 }
 
 /// Fires the markers of a prefix or a program.
-fn fire(target: &Path) -> Result<Fired, CommandError> {
+fn fire(target: &Path, free_threaded: bool) -> Result<String, CommandError> {
     let python = if target.is_dir() {
         target.join("bin/python3")
     } else {
@@ -82,10 +82,17 @@ fn fire(target: &Path) -> Result<Fired, CommandError> {
             ),
         ));
     }
-    firing::fire(&python).map_err(|error| match error {
+    let failure = |error| match error {
         FireError::Record(error) => record::failure(&error),
         error => CommandError::because(Exit::Failed, &error),
-    })
+    };
+    if !free_threaded {
+        return Ok(firing::fire(&python, &[]).map_err(failure)?.to_string());
+    }
+    // Once with the GIL switched on, once without.
+    let fired = firing::fire(&python, &["-X", "gil=1"]).map_err(failure)?;
+    let stalls = stalls::fire(&python).map_err(failure)?;
+    Ok(format!("{fired}, {stalls}"))
 }
 
 fn is_library(path: &Path) -> bool {
@@ -168,10 +175,12 @@ fn print(path: &Path, image: &Image, outcome: &Outcome) -> std::io::Result<()> {
             .iter()
             .copied()
             .chain(std::iter::repeat("?"));
+        let width = found.marker.arguments.iter().map(|name| name.len()).max();
+        let width = width.unwrap_or(0).max(8);
         for (index, (operand, name)) in found.note.operands().zip(names).enumerate() {
             let text =
                 operand.map_or_else(|| "no operand".to_owned(), |operand| operand.to_string());
-            terminal::result(&format!("  {index} {name:<8} {text}"))?;
+            terminal::result(&format!("  {index} {name:<width$} {text}"))?;
         }
     }
     Ok(())

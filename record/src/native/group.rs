@@ -17,6 +17,7 @@ use crate::native::follow::{Follower, News};
 use crate::native::layout::{Lane, LaneKey};
 use crate::native::object::{self, Marked, Program, Scope, Work};
 use crate::native::open::{OpenCycle, Slots};
+use crate::native::stalls::StallProgram;
 use crate::native::tables::Tables;
 use crate::process::Process;
 
@@ -37,6 +38,7 @@ struct Late {
 struct File {
     key: Option<(u64, u64)>,
     program: Program,
+    stalls: Option<StallProgram>,
     nop: Nop,
     slots: Slots,
 }
@@ -141,7 +143,18 @@ impl Group {
     pub(super) fn detach(&mut self) {
         for file in &mut self.files {
             file.program.detach();
+            if let Some(stalls) = &mut file.stalls {
+                stalls.detach();
+            }
         }
+    }
+
+    /// The tracers of free-threaded interpreters.
+    pub(super) fn stalls(&self) -> Vec<&StallProgram> {
+        self.files
+            .iter()
+            .filter_map(|file| file.stalls.as_ref())
+            .collect()
     }
 
     /// What threads were in the middle of at `end_ns`, a moment ago.
@@ -344,9 +357,12 @@ impl Group {
             _ => Scope::Everyone,
         };
         program.attach(&interpreter.reachable, scope)?;
+        let shared = (&self.work, &self.tables, marked);
+        let stalls = StallProgram::attach(&image, &interpreter.reachable, shared, scope)?;
         self.files.push(File {
             key,
             program,
+            stalls,
             nop: Nop::of(&image, "gil__drop"),
             slots: Slots::find(&interpreter.reachable, &image),
         });

@@ -1,6 +1,9 @@
 //! The structures that the eBPF program and we share, byte by byte: those of gil.bpf.c.
 
-use crate::native::place::Place;
+use gil_report::Stall;
+
+use crate::native::place::{self, Place};
+use crate::native::stalls;
 
 /// Arguments in the table of each marker.
 const ARGUMENTS: usize = 6;
@@ -38,20 +41,8 @@ impl Settings {
         for places in markers {
             for number in 0..ARGUMENTS {
                 match places.and_then(|places| places.get(number)) {
-                    Some(place) => {
-                        bytes.extend([
-                            place.kind as u8,
-                            place.register,
-                            place.size,
-                            u8::from(place.signed),
-                            0,
-                            0,
-                            0,
-                            0,
-                        ]);
-                        bytes.extend(place.value.to_ne_bytes());
-                    }
-                    None => bytes.extend([0; 16]),
+                    Some(place) => bytes.extend(place.bytes()),
+                    None => bytes.extend([0; place::BYTES]),
                 }
             }
         }
@@ -185,6 +176,8 @@ pub(super) enum Event {
         gil: u64,
         holder: u64,
     },
+    /// Of the program for free-threaded interpreters.
+    Stall(Stall),
     Thread {
         pid: u32,
         native_id: u32,
@@ -241,7 +234,10 @@ impl Event {
                     addresses: (0..count.min(STACK_FRAMES)).map(|_| words.u64()).collect(),
                 }
             }
-            _ => return None,
+            kind => {
+                let (what, first, second) = (words.u64(), words.u64(), words.u64());
+                Self::Stall(stalls::event(kind, what, first, second)?)
+            }
         };
         Some((time_ns, tid, event))
     }

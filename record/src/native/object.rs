@@ -60,6 +60,16 @@ pub(super) enum Scope {
     Process(u32),
 }
 
+impl Scope {
+    /// As the kernel numbers them; -1: all.
+    pub(super) fn pid(self) -> i32 {
+        match self {
+            Self::Everyone => -1,
+            Self::Process(pid) => i32::try_from(pid).unwrap_or(-1),
+        }
+    }
+}
+
 /// A file with markers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marked {
@@ -124,10 +134,7 @@ impl Program {
 
     /// Attaches to every marker in `file`.
     pub(super) fn attach(&mut self, file: &Path, scope: Scope) -> Result<(), NativeError> {
-        let pid = match scope {
-            Scope::Everyone => -1,
-            Scope::Process(pid) => i32::try_from(pid).unwrap_or(-1),
-        };
+        let pid = scope.pid();
         for ((function, _), sites) in FUNCTIONS.iter().zip(&self.sites) {
             for (object, site) in self.objects.iter().zip(sites) {
                 let link = messages::explain(|| attach(object, function, file, site, pid))?;
@@ -185,7 +192,8 @@ fn settings<'a>(
     )))
 }
 
-fn attach(
+/// Attaches a function of a program to a marker.
+pub(super) fn attach(
     object: &Object,
     function: &str,
     file: &Path,

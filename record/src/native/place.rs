@@ -46,7 +46,23 @@ pub(super) enum PlaceKind {
     Memory = 2,
 }
 
+/// `sizeof(struct place)`, in place.h.
+pub(super) const BYTES: usize = 16;
+
 impl Place {
+    /// As the program has it.
+    pub(super) fn bytes(&self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        bytes[..4].copy_from_slice(&[
+            self.kind as u8,
+            self.register,
+            self.size,
+            u8::from(self.signed),
+        ]);
+        bytes[8..].copy_from_slice(&self.value.to_ne_bytes());
+        bytes
+    }
+
     /// `None` for a place that the program cannot read.
     pub(super) fn of(operand: &Operand, architecture: Architecture) -> Option<Self> {
         let (kind, register, value) = match &operand.place {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gil_report::Kind;
+use gil_report::{Kind, Stall};
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 
 use crate::events::EventFile;
@@ -191,6 +191,10 @@ impl Lines {
             let time_ns = time_ns.max(self.window.start_ns());
             let line = format!("{time_ns} thread {tid} {pid} {native_id} {ident} {name}\n");
             self.file.line(line.as_bytes())?;
+            if *gil == 0 {
+                // It has shown itself in a free-threaded interpreter, with none.
+                return Ok(());
+            }
             return self.gil(time_ns, (*pid, *gil), *interval_us);
         }
         if let Event::Stack {
@@ -342,6 +346,7 @@ impl Lines {
                 line.address(gil);
                 line.number(holder);
             }
+            Event::Stall(stall) => line.stall(tid, stall),
             Event::Thread { .. } | Event::Stack { .. } => {}
         }
         if let Some(last) = self.line.last_mut() {
@@ -391,6 +396,7 @@ fn kind(event: &Event) -> Option<Kind> {
             wait_ns,
         }),
         Event::Request { gil, holder } => Some(Kind::Request { gil, holder }),
+        Event::Stall(stall) => Some(Kind::Stall(stall)),
         Event::Thread { .. } | Event::Stack { .. } => None,
     }
 }
@@ -406,6 +412,44 @@ impl Fields<'_> {
 
     fn number(&mut self, number: u64) {
         self.word(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn stall(&mut self, tid: u32, stall: Stall) {
+        match stall {
+            Stall::StwBegin { global } => {
+                self.word(b"stw_begin");
+                self.number(tid.into());
+                self.number(global.into());
+            }
+            Stall::StwStopped { global, wait_ns } => {
+                self.word(b"stw_stopped");
+                self.number(tid.into());
+                self.number(global.into());
+                self.number(wait_ns);
+            }
+            Stall::StwEnd {
+                global,
+                stopped_ns,
+                wait_ns,
+            } => {
+                self.word(b"stw_end");
+                self.number(tid.into());
+                self.number(global.into());
+                self.number(stopped_ns);
+                self.number(wait_ns);
+            }
+            Stall::Mutex {
+                address,
+                wait_ns,
+                threading,
+            } => {
+                self.word(b"mutex");
+                self.number(tid.into());
+                self.address(address);
+                self.number(wait_ns);
+                self.number(threading.into());
+            }
+        }
     }
 
     /// In hexadecimal.

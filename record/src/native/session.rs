@@ -12,7 +12,7 @@ use crate::native::group::Group;
 use crate::native::open::OpenCycle;
 use crate::native::reader::Reader;
 use crate::native::totals::{self, Everything};
-use crate::native::{attach_error, nanoseconds, summary};
+use crate::native::{attach_error, nanoseconds, stalls, summary};
 use crate::options::Mode;
 use crate::record::Cost;
 use crate::stop::StopReason;
@@ -21,6 +21,9 @@ use crate::window::Window;
 
 /// What the trace says of processes of which nothing is known.
 const NOT_FOLLOWED: &str = "a process could not be followed: what it did is missing";
+
+/// What the trace says when stalls of free-threaded processes found no room.
+const NO_ROOM: &str = "the buffer was full when a world was stopped or a mutex waited for";
 
 /// The program, attached, and what becomes of what it sees.
 pub(super) struct Running {
@@ -117,7 +120,9 @@ impl Running {
         let totals = self.totals()?;
         self.counts.hits.store(totals.hits(), Ordering::Relaxed);
         let start_ns = self.window.start_ns();
-        let mut text = summary::render(&totals, open, start_ns, end_ns);
+        let stalls = self.group.stalls();
+        let mut text = summary::render(&totals, open, (start_ns, end_ns), !stalls.is_empty());
+        text += &stalls::summary(&stalls, end_ns - start_ns);
         let not_followed = self.group.not_followed();
         if not_followed > 0 {
             let _ = writeln!(text, "LOST: {not_followed} times {NOT_FOLLOWED}.");
@@ -190,6 +195,13 @@ impl Session for Running {
         // Processes that were added last are in the trace, too.
         self.group.catch_up();
         self.pass_notes();
+        let lost: u64 = self.group.stalls().iter().map(|stalls| stalls.lost()).sum();
+        if lost > 0
+            && let Some(reader) = &self.reader
+        {
+            self.counts.lost.fetch_add(lost, Ordering::Relaxed);
+            reader.note(format!("{end_ns} lost {lost} {NO_ROOM}\n"));
+        }
         let not_followed = self.group.not_followed();
         if not_followed > 0 {
             self.counts.lost.fetch_add(not_followed, Ordering::Relaxed);

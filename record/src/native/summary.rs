@@ -10,12 +10,13 @@ use crate::native::totals::{Everything, Histogram, Row};
 /// More threads than this on one GIL are folded into one line.
 const MOST_ROWS: usize = 40;
 
-/// Writes out what the threads did from `start_ns` to `end_ns`, and what they were in the middle of then.
+/// Writes out what the threads did from `start_ns` to `end_ns`, and what they were in the middle of then. In a free-threaded process nobody
+/// may need the GIL.
 pub(super) fn render(
     everything: &Everything,
     open: &[OpenCycle],
-    start_ns: u64,
-    end_ns: u64,
+    (start_ns, end_ns): (u64, u64),
+    free_threaded: bool,
 ) -> String {
     let duration_ns = end_ns - start_ns;
     let mut text = String::new();
@@ -27,7 +28,7 @@ pub(super) fn render(
                 .push(row);
         }
     }
-    if gils.is_empty() {
+    if gils.is_empty() && !free_threaded {
         text.push_str("No thread took and dropped the GIL meanwhile: all of them slept, or one kept it throughout.\n");
     }
     for ((pid, gil), rows) in &mut gils {
@@ -207,6 +208,6 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_said() {
-        assert!(render(&Everything::default(), &[], 0, 1).starts_with("No thread took"));
+        assert!(render(&Everything::default(), &[], (0, 1), false).starts_with("No thread took"));
     }
 }

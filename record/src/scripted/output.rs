@@ -107,7 +107,10 @@ impl Lines for EventLines {
         let time_ns = time_ns.saturating_sub(ahead_ns);
         let is_covered = self.window.covers(time_ns);
         match rest.split(|&byte| byte == b' ').next().unwrap_or_default() {
-            b"claim" | b"acquired" | b"drop" | b"request" if is_covered => {
+            b"claim" | b"acquired" | b"drop" | b"request" | b"stw_begin" | b"stw_stopped"
+            | b"stw_end" | b"mutex"
+                if is_covered =>
+            {
                 self.counts.events.fetch_add(1, Ordering::Relaxed);
                 self.event(time_ns, rest)?;
             }

@@ -140,6 +140,7 @@ impl Trace {
                 | Kind::Module { .. }
                 | Kind::Mode { .. }
                 | Kind::Stack { .. }
+                | Kind::Stall(_)
                 | Kind::End { .. } => {}
             }
         }

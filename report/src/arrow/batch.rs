@@ -8,6 +8,7 @@ use crate::arrow::dictionary::Dictionary;
 use crate::arrow::schema::Word;
 use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::interval::State;
+use crate::stall::Stall;
 use crate::text::{LINE_LIMIT, TIME_LIMIT_NS};
 use crate::trace::EventSink;
 
@@ -232,12 +233,18 @@ impl<'b> Batch<'b> {
             match words.word(word[row][0]) {
                 Some(Word::Drop) => sink.event(event(Kind::Drop {
                     gil,
-                    forced: self.forced[row / 8] >> (row % 8) & 1 == 1,
+                    forced: self.forced(row),
                     hold_ns: u64::from_le_bytes(hold[row]),
                     wait_ns,
                 })),
                 Some(Word::Claim) => sink.event(event(Kind::Claim { gil })),
                 Some(Word::Acquired) => sink.event(event(Kind::Acquired { gil, wait_ns })),
+                Some(word @ (Word::StwBegin | Word::StwStopped | Word::StwEnd | Word::Mutex)) => {
+                    match self.stall(row, word) {
+                        Some(stall) => sink.event(event(Kind::Stall(stall))),
+                        None => skip(row),
+                    }
+                }
                 Some(rare) => {
                     match self.rare(row, rare, (gil, u64::from_le_bytes(hold[row])), &mut used) {
                         Some(kind) => sink.event(event(kind)),
@@ -247,6 +254,32 @@ impl<'b> Batch<'b> {
                 None => skip(row),
             }
         }
+    }
+
+    fn forced(&self, row: usize) -> bool {
+        self.forced[row / 8] >> (row % 8) & 1 == 1
+    }
+
+    #[cold]
+    fn stall(&self, row: usize, word: Word) -> Option<Stall> {
+        let gil = u64::from_le_bytes(self.gil[row]);
+        let wait_ns = u64::from_le_bytes(self.wait[row]);
+        let global = gil != 0;
+        Some(match word {
+            Word::StwBegin => Stall::StwBegin { global },
+            Word::StwStopped => Stall::StwStopped { global, wait_ns },
+            Word::StwEnd => Stall::StwEnd {
+                global,
+                stopped_ns: u64::from_le_bytes(self.hold[row]),
+                wait_ns,
+            },
+            Word::Mutex => Stall::Mutex {
+                address: gil,
+                wait_ns,
+                threading: self.forced(row),
+            },
+            _ => return None,
+        })
     }
 
     /// An event that has more than the columns of every event.
@@ -329,7 +362,14 @@ impl<'b> Batch<'b> {
             Word::End => Kind::End {
                 reason: text().into_boxed_str(),
             },
-            Word::Mode | Word::Drop | Word::Claim | Word::Acquired => return None,
+            Word::Mode
+            | Word::Drop
+            | Word::Claim
+            | Word::Acquired
+            | Word::StwBegin
+            | Word::StwStopped
+            | Word::StwEnd
+            | Word::Mutex => return None,
         })
     }
 }

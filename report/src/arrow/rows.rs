@@ -11,6 +11,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arrow::schema::Word;
 use crate::event::{Event, Kind};
+use crate::stall::Stall;
 
 /// Rows of a batch: what is read at once stays in a processor's cache.
 pub(crate) const BATCH: usize = 16 * 1024;
@@ -32,6 +33,41 @@ impl<'e> Row<'e> {
         Self {
             word,
             ..Self::default()
+        }
+    }
+
+    /// What says whether all interpreters' threads stopped stands where others have the GIL.
+    fn of_stall(stall: Stall) -> Self {
+        match stall {
+            Stall::StwBegin { global } => Self {
+                gil: global.into(),
+                ..Self::new(Word::StwBegin)
+            },
+            Stall::StwStopped { global, wait_ns } => Self {
+                gil: global.into(),
+                wait_ns,
+                ..Self::new(Word::StwStopped)
+            },
+            Stall::StwEnd {
+                global,
+                stopped_ns,
+                wait_ns,
+            } => Self {
+                gil: global.into(),
+                hold_ns: stopped_ns,
+                wait_ns,
+                ..Self::new(Word::StwEnd)
+            },
+            Stall::Mutex {
+                address,
+                wait_ns,
+                threading,
+            } => Self {
+                gil: address,
+                forced: threading,
+                wait_ns,
+                ..Self::new(Word::Mutex)
+            },
         }
     }
 
@@ -65,6 +101,7 @@ impl<'e> Row<'e> {
                 numbers: vec![holder],
                 ..Self::new(Word::Request)
             },
+            &Kind::Stall(stall) => Self::of_stall(stall),
             Kind::Thread(info) => Self {
                 text: Some(&info.name),
                 numbers: vec![info.pid.into(), info.native_id.into(), info.ident],

@@ -36,10 +36,14 @@ pub(crate) enum Word {
     Frames,
     Module,
     Mode,
+    StwBegin,
+    StwStopped,
+    StwEnd,
+    Mutex,
 }
 
 impl Word {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Drop,
         Self::Claim,
         Self::Acquired,
@@ -55,6 +59,10 @@ impl Word {
         Self::Frames,
         Self::Module,
         Self::Mode,
+        Self::StwBegin,
+        Self::StwStopped,
+        Self::StwEnd,
+        Self::Mutex,
     ];
 
     /// The word of the text form.
@@ -75,6 +83,10 @@ impl Word {
             Self::Frames => "frames",
             Self::Module => "module",
             Self::Mode => "mode",
+            Self::StwBegin => "stw_begin",
+            Self::StwStopped => "stw_stopped",
+            Self::StwEnd => "stw_end",
+            Self::Mutex => "mutex",
         }
     }
 

@@ -3,6 +3,7 @@
 mod bars;
 mod evidence;
 pub(super) mod page;
+mod stalls;
 mod threads;
 
 use std::io::{self, Write};
@@ -66,18 +67,15 @@ pub fn text(report: &Report, options: &TextOptions, output: &mut impl Write) -> 
     let mut page = Page::new(output, options.color);
     verdict(&mut page, report.verdict.kind, &report.verdict.line)?;
     page.wrapped("rule: ", &report.verdict.rule, Style::Faint)?;
-    if report.gils.is_empty() {
-        for session in &report.summary.sessions {
-            about_session(&mut page, session)?;
+    let answers = report.gils.len() + report.stalls.len();
+    for (at, session) in report.summary.sessions.iter().enumerate() {
+        about_session(&mut page, session)?;
+        for stall in report.stalls.iter().filter(|stall| stall.session == at) {
+            stalls::about(&mut page, session, stall, answers == 1)?;
         }
-    }
-    let mut shown_session = None;
-    for gil in &report.gils {
-        let (session, _) = report.subject(gil);
-        if shown_session.replace(gil.session) != Some(gil.session) {
-            about_session(&mut page, session)?;
+        for gil in report.gils.iter().filter(|gil| gil.session == at) {
+            about_gil(&mut page, report, gil, options)?;
         }
-        about_gil(&mut page, report, gil, options)?;
     }
     Ok(())
 }
@@ -85,7 +83,7 @@ pub fn text(report: &Report, options: &TextOptions, output: &mut impl Write) -> 
 fn verdict(page: &mut Page<impl Write>, kind: VerdictKind, line: &str) -> io::Result<()> {
     let style = match kind {
         VerdictKind::GilBound => Style::Bad,
-        VerdictKind::Contended => Style::Doubtful,
+        VerdictKind::Contended | VerdictKind::Stalled => Style::Doubtful,
         VerdictKind::NotTheGil => Style::Good,
         VerdictKind::Unknown => Style::Strong,
     };
@@ -277,7 +275,7 @@ fn about_gil(
 ) -> io::Result<()> {
     let (session, gil) = report.subject(answer);
     let figures = &answer.figures;
-    if session.gils.len() > 1 {
+    if session.gils.len() + session.stalls.len() > 1 {
         page.blank()?;
         let mut title = format!("GIL {:x} of process {}", gil.address, gil.pid);
         let process = session.process(gil.pid);

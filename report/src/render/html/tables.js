@@ -1,7 +1,7 @@
 // Verdict, figures, tables and histograms, out of the report's JSON.
 "use strict";
 
-const SIGNS = { gil_bound: "✖", contended: "▲", not_the_gil: "✔", unknown: "?" };
+const SIGNS = { gil_bound: "✖", contended: "▲", stalled: "▲", not_the_gil: "✔", unknown: "?" };
 
 function verdictOf(report) {
   const box = document.getElementById("verdict");
