@@ -179,7 +179,12 @@ fn table(ended: &[Ended]) -> String {
             Outcome::Ready => String::new(),
             Outcome::Built | Outcome::Failed => minutes(end.seconds),
         };
-        let said = end.said.join(" ");
+        // Of a failure only what it is; the log tells the rest.
+        let said = match end.result {
+            Outcome::Failed => end.said[..end.said.len().min(1)].join(""),
+            Outcome::Built | Outcome::Ready => end.said.join(" "),
+        };
+        let said = said.trim_end_matches(':');
         format!("{:width$}  {result:6}  {time:>11}  {said}", end.cell)
     });
     rows.collect::<Vec<_>>().join("\n")

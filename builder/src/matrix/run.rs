@@ -148,8 +148,8 @@ impl Build<'_> {
         let took = start.elapsed();
         if !output.status.success() {
             let why = reason(&fs_err::read_to_string(&log)?, &output.status.to_string());
-            terminal::step("Failed", &format!("{name}: {why}"));
-            return Ok(self.ended(Outcome::Failed, took, vec![why]));
+            terminal::step("Failed", &format!("{name}: {}", why.join(" ")));
+            return Ok(self.ended(Outcome::Failed, took, why));
         }
         let said: Vec<String> = String::from_utf8_lossy(&output.stdout)
             .lines()
@@ -215,14 +215,15 @@ impl Build<'_> {
     }
 }
 
-/// Why a build failed: its last words, in one line.
-fn reason(log: &str, status: &str) -> String {
+/// Why a build failed: its last words, a line each.
+fn reason(log: &str, status: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().map(str::trim).collect();
-    let last = lines.iter().rposition(|line| line.starts_with(ERROR));
-    last.map_or_else(
-        || format!("gilbuild ended with {status}"),
-        |last| lines[last..].join(" ").split_off(ERROR.len()),
-    )
+    let Some(last) = lines.iter().rposition(|line| line.starts_with(ERROR)) else {
+        return vec![format!("gilbuild ended with {status}")];
+    };
+    let said = lines[last..].iter();
+    said.map(|line| line.trim_start_matches(ERROR).to_owned())
+        .collect()
 }
 
 /// A time as people say it.
@@ -241,8 +242,8 @@ mod tests {
             "   Source x\nerror: first\n  Fetching\nerror: no place has it:\n  cache: nothing\n";
         assert_eq!(
             reason(log, "exit status: 1"),
-            "no place has it: cache: nothing"
+            ["no place has it:", "cache: nothing"]
         );
-        assert_eq!(reason("", "signal: 9"), "gilbuild ended with signal: 9");
+        assert_eq!(reason("", "signal: 9"), ["gilbuild ended with signal: 9"]);
     }
 }
