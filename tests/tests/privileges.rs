@@ -155,6 +155,9 @@ fn the_documented_capabilities_are_enough_for_anybody() {
         let output = with_capabilities(test, folder.path(), capabilities, &arguments).unwrap();
         refused(&output, 3, missing, way_out);
         assert!(!trace.exists(), "{capabilities:?}");
+        let top = ["top", "--pid", &pid];
+        let output = with_capabilities(test, folder.path(), capabilities, &top).unwrap();
+        refused(&output, 3, missing, way_out);
     }
 }
 
