@@ -30,8 +30,8 @@ knocker = gilknocker.KnockKnock(1_000)
 knocker.start()
 for _ in sys.stdin:
     knocker.reset_contention_metric()
-    seconds = mixed.one_round()
-    print(f"{{seconds:.4f}} {{knocker.contention_metric:.4f}}", flush=True)
+    seconds, processor = mixed.one_round()
+    print(f"{{seconds:.4f}} {{processor:.4f}} {{knocker.contention_metric:.4f}}", flush=True)
 knocker.stop()
 """
 
@@ -48,14 +48,14 @@ class Rounds:
         self.says = []
 
     def round(self):
-        """Seconds."""
+        """Seconds that it took, and of processor time."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         words = self.process.stdout.readline().split()
         if not words:
             raise NotRun("the program did not run under it")
-        self.says += [float(word) for word in words[1:]]
-        return float(words[0])
+        self.says += [float(word) for word in words[2:]]
+        return float(words[0]), float(words[1])
 
     def close(self):
         self.process.stdin.close()
@@ -121,6 +121,13 @@ def gilstat(program, pid, _):
     raise NotRun(words[-1])
 
 
+def ratios(watched, free):
+    """How many times as long rounds took, and as much processor time."""
+    def median(rounds, which):
+        return statistics.median(one[which] for one in rounds)
+    return [median(watched, which) / median(free, which) for which in (0, 1)]
+
+
 def attached(python, tool, folder):
     """How much longer rounds take while a tool is attached, and what it says."""
     program = Rounds(plain(python))
@@ -139,7 +146,7 @@ def attached(python, tool, folder):
         program.process.wait()
     held = statistics.median(held for held, _ in says)
     waited = None if says[0][1] is None else statistics.median(waited for _, waited in says)
-    return statistics.median(watched) / statistics.median(free), held, waited
+    return ratios(watched, free), held, waited
 
 
 def inside(python, command):
@@ -148,13 +155,13 @@ def inside(python, command):
     try:
         free.round(), watched.round()
         watched.says.clear()
-        times = [(free.round(), watched.round()) for _ in range(SESSIONS * ROUNDS)]
+        times = [(watched.round(), free.round()) for _ in range(SESSIONS * ROUNDS)]
     finally:
         for program in (free, watched):
             program.process.kill()
             program.process.wait()
-    ratio = statistics.median(time for _, time in times) / statistics.median(time for time, _ in times)
-    return ratio, statistics.median(watched.says) if watched.says else None, None
+    held = statistics.median(watched.says) if watched.says else None
+    return ratios(*zip(*times)), held, None
 
 
 def install(prefix, folder):
@@ -183,18 +190,18 @@ def compare(prefix, folder):
             venv / "bin/viztracer", "--quiet", "--output_file", f"{folder}/viztracer.json", "--", *plain(python)[1:]]),
     }
     print(f"\nThe mixed workload, medians of {SESSIONS * ROUNDS} rounds each:")
-    print(f"  {'tool':<24} {'a round takes':>13} {'says held':>10} {'waited':>8}")
+    print(f"  {'tool':<24} {'a round takes':>13} {'processor':>10} {'says held':>10} {'waited':>8}")
     for tool, measure in tools.items():
         try:
             if tool in missing:
                 raise NotRun(missing[tool])
-            ratio, held, waited = measure()
+            (wall, processor), held, waited = measure()
         except NotRun as reason:
             print(f"  {tool:<24} NOT RUN: {reason}")
             continue
         held = "-" if held is None else f"{held * 100:.1f} %"
         waited = "-" if waited is None else f"{waited:.2f}"
-        print(f"  {tool:<24} {ratio:>12.3f}x {held:>10} {waited:>8}", flush=True)
+        print(f"  {tool:<24} {wall:>12.3f}x {processor:>9.3f}x {held:>10} {waited:>8}", flush=True)
 
 
 if __name__ == "__main__":

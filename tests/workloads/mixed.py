@@ -1,7 +1,7 @@
 """What a busy service does, in rounds of a fixed amount of work: a thread that computes in bursts, two that do I/O, and one that reads and
 writes small pieces as fast as it can between them.
 
-Prints the seconds that each round took, one line per round. With --wait a round begins whenever a line comes in.
+Prints the seconds that each round took and the seconds of processor time, one line per round. With --wait a round begins whenever a line comes in.
 
     python mixed.py --rounds 5
 """
@@ -45,19 +45,19 @@ def copy():
 
 
 def one_round():
-    """Seconds that all of it took."""
+    """Seconds that all of it took, and of processor time."""
     def run(name, function):
         set_thread_name(name)
         function()
 
     work = [("compute", compute), ("serve-1", serve), ("serve-2", serve), ("copy", copy)]
     threads = [threading.Thread(target=run, name=name, args=(name, function)) for name, function in work]
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - begin_cpu
 
 
 def main():
@@ -68,7 +68,8 @@ def main():
     for _ in range(arguments.rounds):
         if arguments.wait and not sys.stdin.readline():
             break
-        print(f"{one_round():.4f}", flush=True)
+        seconds, processor = one_round()
+        print(f"{seconds:.4f} {processor:.4f}", flush=True)
 
 
 if __name__ == "__main__":
