@@ -18,8 +18,8 @@ pub enum RecordError {
     },
     /// Root, but without the capabilities: in a container, or dropped.
     #[error(
-        "cannot load BPF programs: this root lacks {missing}, as in an unprivileged container; run it on the host, or in a \
-         container started with --privileged and --pid=host"
+        "cannot load BPF programs: this user lacks {missing}, as root does in an unprivileged container; run it on the host with sudo, or in \
+         a container that has the capabilities of containers/kubernetes/recorder.yaml"
     )]
     MissingCapability {
         /// The capability.
@@ -132,6 +132,17 @@ pub enum RecordError {
         build_id: String,
         /// Those of the interpreters that run.
         others: Vec<String>,
+    },
+    /// It is somebody else's.
+    #[error(
+        "cannot look into process {pid}: {what} is closed to this user; run it again with sudo, or with CAP_SYS_PTRACE besides CAP_BPF and \
+         CAP_PERFMON, and with CAP_DAC_READ_SEARCH where the file itself is closed"
+    )]
+    NotAllowed {
+        /// The process.
+        pid: u32,
+        /// What could not be read.
+        what: String,
     },
     /// The process could not be looked at.
     #[error("cannot read what process {pid} has mapped: {source}")]
@@ -307,6 +318,7 @@ impl RecordError {
         matches!(
             self,
             Self::NotRoot { .. }
+                | Self::NotAllowed { .. }
                 | Self::MissingCapability { .. }
                 | Self::KernelTooOld { .. }
                 | Self::NoBtf { .. }

@@ -85,6 +85,8 @@ pub enum Found {
     Interpreter(Interpreter),
     /// A Python, but without markers: its file.
     WithoutMarkers(PathBuf),
+    /// A Python that this user may not read: its file.
+    Closed(PathBuf),
     /// Nothing that looks like Python.
     NotPython,
 }
@@ -142,7 +144,12 @@ impl Finder {
         let named = likely.iter().filter(|file| is_python(file));
         let without = named.max_by_key(|file| file.name().starts_with("libpython"));
         Ok(without.map_or(Found::NotPython, |file| {
-            Found::WithoutMarkers(file.path.clone())
+            let opened = fs::File::open(&file.reachable);
+            if opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+                Found::Closed(file.path.clone())
+            } else {
+                Found::WithoutMarkers(file.path.clone())
+            }
         }))
     }
 

@@ -140,7 +140,7 @@ impl Launched {
                     }
                     Ok(Found::WithoutMarkers(file)) => without_markers = Some((pid, file)),
                     // Gone meanwhile, or something else.
-                    Ok(Found::NotPython) | Err(_) => {}
+                    Ok(Found::NotPython | Found::Closed(_)) | Err(_) => {}
                 }
                 self.go_on();
             }

@@ -155,7 +155,7 @@ pub(crate) fn find_all(
         // In processes that are named one by one, every file is looked into; here that would take too long.
         match finder.look(pid, Breadth::Names) {
             Ok(Found::Interpreter(interpreter)) => interpreters.push(interpreter),
-            Ok(Found::WithoutMarkers(file)) => without = Some(file),
+            Ok(Found::WithoutMarkers(file) | Found::Closed(file)) => without = Some(file),
             Ok(Found::NotPython) | Err(_) => {}
         }
     }
@@ -208,6 +208,16 @@ pub(crate) fn find(pid: u32) -> Result<Interpreter, RecordError> {
             pid,
             name: process::name(pid),
         }),
+        Ok(Found::Closed(file)) => Err(RecordError::NotAllowed {
+            pid,
+            what: file.display().to_string(),
+        }),
+        Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(RecordError::NotAllowed {
+                pid,
+                what: format!("/proc/{pid}/maps"),
+            })
+        }
         Err(source) => Err(RecordError::Maps { pid, source }),
     }
 }

@@ -283,7 +283,7 @@ fn a_long_hold_says_which_function_it_was_in() {
     text(&report, &TextOptions::default(), &mut page).unwrap();
     let page = String::from_utf8(page).unwrap();
     assert_eq!(
-        page.matches("\n    in burn (hog.so)\n").count(),
+        page.matches("\n    ended in burn (hog.so)\n").count(),
         2,
         "{page}"
     );

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+import peers
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHURN = ROOT / "tests/workloads/churn.py"
 CYCLES = 40_000
@@ -21,7 +23,6 @@ PROCESSES = 151
 ROUNDS = 7
 ATTACHED_ROUNDS = 15
 SESSIONS = 3
-
 
 
 def script(path):
@@ -155,6 +156,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, prefix in marked.items():
             yardstick = attached(name, prefix, folder, yardstick)
+        peers.compare(arguments.nop, folder)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ open({:?}, 'w').close()
 fn a_minute_at_full_rate_on_a_slow_disk_hides_nothing() {
     const SECONDS: u64 = 60;
     /// What the disk takes; the events are ten times as much.
-    const BYTES_A_SECOND: usize = 4 << 20;
+    const BYTES_A_SECOND: u64 = 4 << 20;
     let test = "a_minute_at_full_rate_on_a_slow_disk_hides_nothing";
     if !gil_tests::long_tests(test) {
         return;
@@ -207,8 +207,8 @@ open({:?}, 'w').write(str(count))
                     to.write_all(&some[..length]).unwrap();
                     // When the process has ended, the rest may come as it likes.
                     if !reads.exists() {
-                        let share = length as f64 / BYTES_A_SECOND as f64;
-                        thread::sleep(Duration::from_secs_f64(share));
+                        let micros = u64::try_from(length).unwrap() * 1_000_000 / BYTES_A_SECOND;
+                        thread::sleep(Duration::from_micros(micros));
                     }
                 }
             });

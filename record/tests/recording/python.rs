@@ -128,8 +128,11 @@ fn recorded(python: &OsString, workload: &str, seconds: u32) -> (Trace, Option<T
     )
 }
 
-/// Every cycle of each thread, as its marker told it.
-fn cycles(trace: &Trace) -> BTreeMap<(u32, u64), Vec<(bool, u64, u64)>> {
+/// Whether it was asked for, the hold, the wait.
+type Cycle = (bool, u64, u64);
+
+/// Every cycle of each thread with each GIL, as its marker told it.
+fn cycles(trace: &Trace) -> BTreeMap<(u32, u64), Vec<Cycle>> {
     let mut cycles: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in &trace.events {
         if let Kind::Drop {
@@ -160,26 +163,31 @@ fn both_tracers_and_the_workload_agree() {
         return;
     };
     for workload in ["io_only.py", "io_and_cpu.py", "hog.py"] {
-        let (native, bpftrace, done) = recorded(&python, workload, 8);
+        let (native, bpftrace, said) = recorded(&python, workload, 8);
         // To the nanosecond: the same cycles in the same order, from when the second tracer was there.
-        let (all, some) = (cycles(&native), cycles(&bpftrace.unwrap()));
+        let (all, shared) = (cycles(&native), cycles(&bpftrace.unwrap()));
         let mut compared = 0;
-        for (lane, some) in &some {
-            let all = &all[lane];
-            let same = all.windows(some.len()).any(|part| part == some.as_slice());
-            assert!(same, "{workload}: {lane:?}: {some:?} is no part of {all:?}");
+        for (lane, some) in &shared {
+            let whole = &all[lane];
+            let same = whole
+                .windows(some.len())
+                .any(|part| part == some.as_slice());
+            assert!(
+                same,
+                "{workload}: {lane:?}: {some:?} is no part of {whole:?}"
+            );
             compared += some.len();
         }
         assert!(compared > 50, "{workload}: {compared}");
         assert!(
-            some.len() >= done.threads.len(),
+            shared.len() >= said.threads.len(),
             "{workload}: every thread was seen by both"
         );
 
         // A loop that sleeps gives the GIL up once. What a thread does besides, it does without any loop as well.
         let (idle, _, nothing) = recorded(&python, workload, 0);
         let (figures, besides) = (by_name(&native), by_name(&idle));
-        for (name, thread) in done.threads.iter().filter(|(name, _)| *name != "cpu") {
+        for (name, thread) in said.threads.iter().filter(|(name, _)| *name != "cpu") {
             assert_eq!(nothing.threads[name].loops, 0);
             let sums = &figures[name];
             let own = thread.loops + besides[name].drops;

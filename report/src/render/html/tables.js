@@ -270,7 +270,7 @@ function longestTables(gil, session) {
     return [
       element("h3", { textContent: title }),
       scrolled(
-        ["thread", "at", "duration", during, ...(named ? ["in"] : [])],
+        ["thread", "at", "duration", during, ...(named ? ["ended in"] : [])],
         list.slice(0, 20).map((one) => [
           element("th", { scope: "row", textContent: threadName(gil.threads[one.thread]) }),
           element("td", {}, jump(one.start_ns - session.start_ns, one.duration_ns, gil.threads[one.thread])),

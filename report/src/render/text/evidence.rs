@@ -94,8 +94,8 @@ pub(super) fn longest(page: &mut Page<impl Write>, session: &Session, gil: &Gil)
                 (Style::Plain, &format!("  {}", others(gil, one))),
             ])?;
             if let Some(function) = &one.function {
-                let function = left(&plain(function), WIDTH - 8);
-                page.line(&[(Style::Faint, "    in "), (Style::Plain, &function)])?;
+                let function = left(&plain(function), WIDTH - 14);
+                page.line(&[(Style::Faint, "    ended in "), (Style::Plain, &function)])?;
             }
         }
         if list.iter().take(LINES).any(|one| one.open) {
