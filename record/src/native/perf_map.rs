@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::maps;
 
 /// No more of it is read.
@@ -16,8 +18,10 @@ impl PerfMap {
     /// That of process `pid`, which calls itself `inner_pid`. `None` when it writes none.
     pub(super) fn of(pid: u32, inner_pid: u32) -> Option<Self> {
         let path = format!("/tmp/perf-{inner_pid}.map");
-        let file = File::open(maps::under_root(pid, Path::new(&path))).ok()?;
-        // Anybody may have put anything there.
+        // Anybody may have put anything there: a pipe that nobody writes to, a link to a file of this machine.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = maps::under_root(pid, Path::new(&path));
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
         file.metadata().ok()?.is_file().then_some(Self(file))
     }
 
