@@ -20,10 +20,14 @@ def main():
     page, text, folder = sys.argv[1:]
     folder = pathlib.Path(folder)
     for theme in ("light", "dark"):
-        with Browser(width=1280, height=1000, dark=theme == "dark") as browser:
+        dark = theme == "dark"
+        with Browser(width=1280, height=1700, dark=dark) as browser:
             browser.open(pathlib.Path(page).resolve().as_uri())
             browser.wait_for("return document.body.dataset.loaded")
             shoot(browser, folder / f"report-{theme}.png")
+        with Browser(width=1280, height=1000, dark=dark) as browser:
+            browser.open(pathlib.Path(page).resolve().as_uri())
+            browser.wait_for("return document.body.dataset.loaded")
             # The longest hold and what it does to everybody, then its end, event by event.
             browser.run("document.querySelectorAll('.jump')[0].click()")
             shoot(browser, folder / f"report-{theme}-hold.png")
