@@ -97,10 +97,13 @@ fn refused(path: &Path, error: &io::Error) -> CommandError {
     )
 }
 
-/// Why, without the name that a file bears before it is put in its place.
+/// Why, without the name that the file bears before it is put in its place: tempfile adds it to what the system says.
 fn reason(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(|error| error.source());
-    inner.map_or_else(|| error.to_string(), ToString::to_string)
+    let said = error.to_string();
+    match said.split_once(" at path ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => said,
+    }
 }
 
 impl Output {
