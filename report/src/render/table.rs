@@ -279,3 +279,20 @@ pub(super) fn quoted(text: &str) -> String {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_cell_and_off_the_terminal() {
+        for (name, cell) in [
+            ("worker-1", "worker-1"),
+            ("a, \"b\"", "\"a, \"\"b\"\"\""),
+            ("a\nb\r", "a\\u{a}b\\u{d}"),
+            ("\u{1b}[31m\u{202e}", "\\u{1b}[31m\\u{202e}"),
+        ] {
+            assert_eq!(quoted(name), cell);
+        }
+    }
+}
