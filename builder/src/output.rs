@@ -1,5 +1,6 @@
 //! Where a command's answer goes: stdout, or a file that appears only when it is complete.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,10 @@ enum Target {
         path: PathBuf,
     },
     /// A device or pipe: there is nothing to rename.
-    Special(BufWriter<fs_err::File>),
+    Special {
+        file: BufWriter<File>,
+        path: PathBuf,
+    },
 }
 
 impl Output {
@@ -32,8 +36,11 @@ impl Output {
         };
         let metadata = fs_err::metadata(path);
         if metadata.is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
-            let file = fs_err::OpenOptions::new().write(true).open(path)?;
-            return Ok(Self(Target::Special(BufWriter::new(file))));
+            let file = OpenOptions::new().write(true).open(path);
+            return Ok(Self(Target::Special {
+                file: BufWriter::new(file.map_err(|error| refused(path, &error))?),
+                path: path.to_owned(),
+            }));
         }
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -56,12 +63,11 @@ impl Output {
     ///
     /// # Errors
     /// When the last of it cannot be written or the file cannot be put in its place.
-    pub(crate) fn finish(self) -> Result<(), CommandError> {
+    pub(crate) fn finish(mut self) -> Result<(), CommandError> {
+        self.flush()?;
         match self.0 {
-            Target::Stdout(mut stdout) => Ok(stdout.flush()?),
-            Target::Special(mut file) => Ok(file.flush()?),
-            Target::File { mut file, path } => {
-                file.flush().map_err(|error| refused(&path, &error))?;
+            Target::Stdout(_) | Target::Special { .. } => Ok(()),
+            Target::File { file, path } => {
                 let file = file
                     .into_inner()
                     .map_err(|error| refused(&path, error.error()))?;
@@ -84,26 +90,52 @@ fn refused(path: &Path, error: &io::Error) -> CommandError {
     CommandError::new(
         Exit::Failed,
         format!(
-            "cannot write {}: {error}; name a file in a folder that exists and is yours with -o",
-            path.display()
+            "cannot write {}: {}; name a file in a folder that exists and is yours with -o",
+            path.display(),
+            reason(error)
         ),
     )
 }
 
+/// Why, without the name that the file bears before it is put in its place: tempfile adds it to what the system says.
+fn reason(error: &io::Error) -> String {
+    let said = error.to_string();
+    match said.split_once(" at path ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => said,
+    }
+}
+
+impl Output {
+    /// Says where it could not be written; whoever writes knows only that it could not.
+    fn name(&self, error: &io::Error) -> io::Error {
+        let place = match &self.0 {
+            Target::Stdout(_) => "stdout".to_owned(),
+            Target::File { path, .. } | Target::Special { path, .. } => path.display().to_string(),
+        };
+        io::Error::new(
+            error.kind(),
+            format!("cannot write {place}: {}", reason(error)),
+        )
+    }
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        let written = match &mut self.0 {
             Target::Stdout(stdout) => stdout.write(bytes),
             Target::File { file, .. } => file.write(bytes),
-            Target::Special(file) => file.write(bytes),
-        }
+            Target::Special { file, .. } => file.write(bytes),
+        };
+        written.map_err(|error| self.name(&error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        let flushed = match &mut self.0 {
             Target::Stdout(stdout) => stdout.flush(),
             Target::File { file, .. } => file.flush(),
-            Target::Special(file) => file.flush(),
-        }
+            Target::Special { file, .. } => file.flush(),
+        };
+        flushed.map_err(|error| self.name(&error))
     }
 }

@@ -28,6 +28,16 @@ pub(crate) fn advise(
     patterns: &[Pattern],
 ) -> Vec<Advice> {
     let mut advice = Vec::new();
+    if figures.utilisation > 1.0 {
+        advice.push(Advice {
+            text: format!(
+                "the GIL was held {} of the time, which cannot be: the same recording is in it more than once. Give each trace \
+                 and saved report once",
+                percent(figures.utilisation)
+            ),
+            at_most_ns: None,
+        });
+    }
     if verdict.kind >= VerdictKind::Contended {
         advice.extend(look_at_holder(gil, figures, patterns));
         advice.extend(pay_switch_interval(gil, patterns));
@@ -49,6 +59,9 @@ fn look_at_holder(gil: &Gil, figures: &Figures, patterns: &[Pattern]) -> Option<
     const STANDS_OUT: f64 = 0.25;
     let place = most_blamed(gil)?;
     let thread = &gil.threads[place];
+    if thread.is_several() {
+        return None;
+    }
     let made_wait_ns = gil.made_wait()[place];
     if share(made_wait_ns, figures.wait_ns) < STANDS_OUT {
         return None;

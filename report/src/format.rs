@@ -126,6 +126,9 @@ pub(crate) fn to_float(value: u64) -> f64 {
 /// A thread as it is called in a sentence.
 #[must_use]
 pub fn thread_label(thread: &Thread) -> String {
+    if thread.is_several() {
+        return "threads that are not told apart".to_owned();
+    }
     match thread.name.as_deref() {
         Some(name) if !name.is_empty() => {
             format!("thread \"{}\" (tid {})", plain(name), thread.tid)

@@ -4,7 +4,7 @@ use crate::gil::{Figures, GilState};
 use crate::longest::{Entry, LongestList, keep_longest};
 use crate::registry::Registry;
 use crate::stack::{Stacks, telling};
-use crate::summary::{Blame, Gil, HoldStack, Longest, Thread};
+use crate::summary::{Blame, FURTHER_THREADS, Gil, HoldStack, Longest, Thread};
 use std::cmp::Reverse;
 
 impl GilState {
@@ -87,7 +87,7 @@ fn into_thread(figures: Figures, registry: &Registry) -> Thread {
         native_id: known.map_or(0, |known| known.native_id),
         ident: known.map_or(0, |known| known.ident),
         name: known.map_or_else(
-            || Some("(further threads)".to_owned()),
+            || Some(FURTHER_THREADS.to_owned()),
             |known| known.name.clone(),
         ),
         named_at_ns: known.map_or(0, |known| known.named_at_ns),

@@ -175,6 +175,17 @@ pub struct Thread {
     pub long_holds: Vec<(u64, u64)>,
 }
 
+/// The name under which all threads beyond the number that is told apart are added up; their tid is 0.
+pub(crate) const FURTHER_THREADS: &str = "(further threads)";
+
+impl Thread {
+    /// Whether it stands for all threads that are not told apart.
+    #[must_use]
+    pub fn is_several(&self) -> bool {
+        self.tid == 0 && self.name.as_deref() == Some(FURTHER_THREADS)
+    }
+}
+
 /// How long one thread waited while another one held the GIL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blame {

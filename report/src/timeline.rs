@@ -168,7 +168,11 @@ impl Collecting {
 
     /// Also makes cells wider when there are so many lanes that their cells would take too much memory.
     fn add_lanes(&mut self, count: usize) {
+        let before = lane_cells(self.timeline.lanes.len());
         self.timeline.lanes.resize_with(count, Lane::default);
+        if lane_cells(count) == before {
+            return;
+        }
         while self.timeline.longest_lane() > lane_cells(count) {
             self.timeline.widen_cells();
         }

@@ -263,9 +263,27 @@ fn an_answer_that_cannot_be_written_leaves_nothing() {
             let arguments = ["report", kept, "--format", format, "-o", place];
             let output = command(folder.path(), &arguments).output().unwrap();
             refused(&output, 1, place, "-o");
+            assert!(!text(&output).contains(".gilbuild-"), "{}", text(&output));
         }
     }
     assert!(files(folder.path()).is_empty());
+    for format in [
+        "text", "json", "html", "perfetto", "firefox", "arrow", "parquet", "csv",
+    ] {
+        let arguments = ["report", kept, "--format", format];
+        let full = fs_err::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = command(folder.path(), &arguments)
+            .stdout(full.into_file())
+            .output()
+            .unwrap();
+        refused(&output, 1, "cannot write stdout", "No space left");
+        let arguments = [&arguments[..], &["-o", "/dev/full"]].concat();
+        let output = command(folder.path(), &arguments).output().unwrap();
+        refused(&output, 1, "cannot write /dev/full", "No space left");
+    }
 }
 
 #[test]

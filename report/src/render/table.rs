@@ -17,6 +17,7 @@ use parquet::file::properties::WriterProperties;
 use thiserror::Error;
 
 use crate::analyse::AnalyseError;
+use crate::format::plain;
 use crate::interval::{Interval, IntervalSink};
 use crate::summary::Session;
 
@@ -52,7 +53,7 @@ pub enum TableFormat {
     Arrow,
     /// Parquet, compressed with Snappy.
     Parquet,
-    /// Comma-separated values with a line of titles (RFC 4180, but with plain newlines).
+    /// Comma-separated values with a line of titles (RFC 4180, but with plain newlines); control characters in names are escaped.
     Csv,
 }
 
@@ -269,11 +270,29 @@ fn write_csv(output: &mut impl Write, session: u32, interval: &Interval<'_>) -> 
     }
 }
 
-/// A text that may hold commas, quotes or newlines.
+/// A text of the traced program, that may hold anything: a table as text may end up on a terminal.
 pub(super) fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
+    let text = plain(text);
+    if text.contains([',', '"']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
-        text.to_owned()
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_cell_and_off_the_terminal() {
+        for (name, cell) in [
+            ("worker-1", "worker-1"),
+            ("a, \"b\"", "\"a, \"\"b\"\"\""),
+            ("a\nb\r", "a\\u{a}b\\u{d}"),
+            ("\u{1b}[31m\u{202e}", "\\u{1b}[31m\\u{202e}"),
+        ] {
+            assert_eq!(quoted(name), cell);
+        }
     }
 }

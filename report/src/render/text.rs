@@ -8,7 +8,7 @@ mod threads;
 
 use std::io::{self, Write};
 
-use crate::format::{count, duration, per_second, percent, plain, ratio};
+use crate::format::{count, duration, per_second, percent, percent_cell, plain, ratio};
 use crate::process::Process;
 use crate::report::{GilReport, Report};
 use crate::summary::{Losses, Session};
@@ -293,17 +293,17 @@ fn about_gil(
     let forced = crate::figures::share(figures.forced_drops, drops);
     for line in [
         format!(
-            "utilisation {:<12} wait ratio {:<8} held {:<12} waited {}",
+            "utilisation {:<12} wait ratio {:<8} held {:<16} waited {}",
             percent(figures.utilisation),
             ratio(figures.wait_ratio),
             duration(figures.hold_ns),
             duration(figures.wait_ns)
         ),
         format!(
-            "acquired {:<12} switches {:<12} forced drops {:<10} drop requests {}",
+            "acquired {:<15} switches {:<10} forced drops {:<8} drop requests {}",
             per_second(figures.acquisitions_per_second),
             per_second(figures.switches_per_second),
-            percent(forced),
+            percent_cell(forced),
             count(figures.drop_requests)
         ),
     ] {

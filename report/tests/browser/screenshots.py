@@ -20,10 +20,14 @@ def main():
     page, text, folder = sys.argv[1:]
     folder = pathlib.Path(folder)
     for theme in ("light", "dark"):
-        with Browser(width=1280, height=1000, dark=theme == "dark") as browser:
+        dark = theme == "dark"
+        with Browser(width=1280, height=1860, dark=dark) as browser:
             browser.open(pathlib.Path(page).resolve().as_uri())
             browser.wait_for("return document.body.dataset.loaded")
             shoot(browser, folder / f"report-{theme}.png")
+        with Browser(width=1280, height=1000, dark=dark) as browser:
+            browser.open(pathlib.Path(page).resolve().as_uri())
+            browser.wait_for("return document.body.dataset.loaded")
             # The longest hold and what it does to everybody, then its end, event by event.
             browser.run("document.querySelectorAll('.jump')[0].click()")
             shoot(browser, folder / f"report-{theme}-hold.png")
@@ -53,7 +57,8 @@ def terminal(text, path):
     with tempfile.NamedTemporaryFile("w", suffix=".html") as file:
         file.write(f'<!doctype html><meta charset="utf-8"><body style="margin:0;background:#12161c"><pre style="{style}">{spans}</pre>')
         file.flush()
-        with Browser(width=930, height=1400) as browser:
+        # A line is 19.3 points high, and a window 143 points higher than what it shows.
+        with Browser(width=930, height=round(lines.count("\n") * 19.32) + 36 + 143) as browser:
             browser.open(pathlib.Path(file.name).as_uri())
             browser.run_async(SETTLED)
             browser.screenshot(path)

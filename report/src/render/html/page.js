@@ -65,6 +65,8 @@
     byId("thinned").textContent = thinned
       ? `Of ${formatCount(timeline.intervals)} holds and waits, ${formatCount(timeline.kept)} are kept one by one: all of ${formatDuration(timeline.kept_from_ns)} or more, and all in the ${timeline.complete.length} stretches with most waiting. Shorter ones elsewhere are kept as shares of ${formatDuration(timeline.cell_ns)}.`
       : `All ${formatCount(timeline.intervals)} holds and waits are in this file.`;
+    if (timeline.lanes.length > MOST_LANES)
+      byId("thinned").textContent += ` Of ${formatCount(timeline.lanes.length)} threads, at most ${MOST_LANES} are shown at once, those that hold most; search finds the others.`;
     byId("complete").replaceChildren(
       element("option", { value: "", textContent: "choose a stretch" }),
       ...timeline.complete.map(([start], value) => element("option", { value, textContent: formatMoment(start, 2e6) })),

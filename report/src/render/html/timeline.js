@@ -2,6 +2,8 @@
 "use strict";
 
 const LANE_HEIGHT = 24;
+// No canvas is higher than these on a screen of two pixels to a point.
+const MOST_LANES = 600;
 const RULER_HEIGHT = 22;
 const SHORTEST_SPAN = 200;
 
@@ -30,7 +32,8 @@ class TimelineView {
   filter(text) {
     const wanted = text.trim().toLowerCase();
     const lanes = this.timeline.lanes;
-    this.shown = this.order.filter((place) => !wanted || `${lanes[place].label} ${lanes[place].tid}`.toLowerCase().includes(wanted));
+    const found = this.order.filter((place) => !wanted || `${lanes[place].label} ${lanes[place].tid}`.toLowerCase().includes(wanted));
+    this.shown = found.slice(0, MOST_LANES);
     this.names.replaceChildren(
       ...this.shown.map((place) => {
         const lane = lanes[place];
