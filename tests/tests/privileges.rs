@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use gil_tests::{gilbuild, not_run, prefix, text, why_no_tracing};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Nobody in particular.
@@ -87,6 +88,30 @@ fn with_capabilities(
     }
 }
 
+/// Those that a recorder on a node and one beside a pod have, as setpriv calls them.
+fn capabilities_of_the_manifests() -> Vec<String> {
+    let read = |name: &str, place: &str| -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../containers/kubernetes");
+        let manifest = fs_err::read_to_string(folder.join(name)).unwrap();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
+        let added = documents
+            .iter()
+            .find_map(|document| document.pointer(place));
+        let added = added.unwrap().as_array().unwrap().iter();
+        added
+            .map(|name| name.as_str().unwrap().to_lowercase())
+            .collect()
+    };
+    let context = "securityContext/capabilities/add";
+    let node = read(
+        "recorder.yaml",
+        &format!("/spec/template/spec/containers/0/{context}"),
+    );
+    let pod = read("debug-container.yaml", &format!("/{context}"));
+    assert_eq!(node, pod);
+    node
+}
+
 #[track_caller]
 fn refused(output: &Output, status: i32, reason: &str, way_out: &str) {
     let said = text(output);
@@ -115,8 +140,8 @@ fn the_documented_capabilities_are_enough_for_anybody() {
         "-o",
         "x.trace",
     ];
-    // As containers/kubernetes has them.
-    let all = ["bpf", "perfmon", "sys_ptrace", "dac_read_search"];
+    let all = capabilities_of_the_manifests();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let Some(output) = with_capabilities(test, folder.path(), &all, &arguments) else {
         return;
     };

@@ -271,7 +271,12 @@ fn a_function_of_another_mount_namespace_is_named_when_it_is_gone() {
     .map(Into::into)
     .to_vec();
     command.extend([inside.clone().into_os_string(), module.into_os_string()]);
-    command.extend(script(&python, &[], &inside, "hog.burn_and_release()"));
+    command.extend(script(
+        &python,
+        &[],
+        &inside,
+        "hog.burn_and_release(); import time; time.sleep(1)",
+    ));
     let output = folder.path().join("x.arrow");
     let recording = record_stacks(command, &output, Mode::Slow(Duration::from_millis(5))).unwrap();
     if !recording.command_status.unwrap().success() {
