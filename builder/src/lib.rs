@@ -12,6 +12,7 @@ pub mod folders;
 pub mod host;
 pub mod image;
 mod output;
+pub mod package;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;
