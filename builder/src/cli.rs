@@ -24,6 +24,7 @@ enum Command {
     Build(commands::build::Arguments),
     // Boxed: it has many more options than the others.
     Image(Box<commands::image::Arguments>),
+    Package(commands::package::Arguments),
     List(commands::list::Arguments),
     Verify(commands::verify::Arguments),
     Record(commands::record::Arguments),
@@ -44,6 +45,7 @@ impl Command {
             Self::Quickstart(arguments) => commands::quickstart::run(arguments),
             Self::Build(arguments) => commands::build::run(arguments),
             Self::Image(arguments) => commands::image::run(arguments),
+            Self::Package(arguments) => commands::package::run(arguments),
             Self::List(arguments) => commands::list::run(arguments),
             Self::Verify(arguments) => commands::verify::run(arguments),
             Self::Record(arguments) => commands::record::run(arguments),

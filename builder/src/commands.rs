@@ -7,6 +7,7 @@ pub mod image;
 pub mod list;
 pub mod matrix;
 pub mod merge;
+pub mod package;
 pub mod patch;
 mod processes;
 pub mod quickstart;

@@ -13,4 +13,4 @@ pub mod push;
 pub mod recipe;
 pub mod revert;
 pub mod survey;
-mod sysconfig;
+pub(crate) mod sysconfig;

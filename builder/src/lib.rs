@@ -13,6 +13,7 @@ pub mod host;
 pub mod image;
 pub mod matrix;
 mod output;
+pub mod package;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;

@@ -8,7 +8,7 @@ mod unpack;
 mod write;
 
 pub(crate) use compression::decompress;
-pub use compression::{Compression, UnknownCompression};
+pub use compression::{CompressingWriter, Compression, UnknownCompression};
 pub use path::{LayerPath, PathError};
 pub use read::{Entry, Kind, LayerReader, Limits, ReadError};
 pub use snapshot::{Changes, Snapshot};

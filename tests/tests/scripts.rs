@@ -152,7 +152,7 @@ fn systemtap_scripts_use_what_their_probe_has() {
 #[test]
 fn bpftrace_scripts_take_each_argument_for_what_it_is() {
     let scripts = scripts("bpftrace", "bt");
-    assert_eq!(scripts.len(), 5);
+    assert_eq!(scripts.len(), 6);
     for (path, text) in scripts {
         // What the comments have said so far: argument 4 is hold_ns.
         let mut said: Vec<Option<String>> = vec![None; 8];

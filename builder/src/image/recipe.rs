@@ -34,10 +34,10 @@ pub const PREFIX: &str = "/usr/local";
 pub(super) const LINKER_FLAGS: &str = "-Wl,--strip-all";
 
 /// Folders that are left out: CPython's own tests.
-pub(super) const LEFT_OUT_FOLDERS: [&str; 3] = ["test", "tests", "idle_test"];
+pub(crate) const LEFT_OUT_FOLDERS: [&str; 3] = ["test", "tests", "idle_test"];
 
 /// Compiled files hold the times of their sources, which change in an image.
-pub(super) const LEFT_OUT_SUFFIXES: [&str; 2] = ["pyc", "pyo"];
+pub(crate) const LEFT_OUT_SUFFIXES: [&str; 2] = ["pyc", "pyo"];
 
 /// Programs and libraries that do not decide which packages are installed: tkinter would bring X.
 pub(super) const WITHOUT_PACKAGES: [&str; 1] = ["tkinter"];

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 /// The variables that are strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Sysconfig(BTreeMap<String, String>);
+pub(crate) struct Sysconfig(BTreeMap<String, String>);
 
 impl Sysconfig {
     /// Reads the text of the module. What is no dictionary of strings and numbers is passed over.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut variables = BTreeMap::new();
         let mut rest = text.split_once('{').map_or("", |(_, rest)| rest);
         let mut key: Option<String> = None;
@@ -40,7 +40,7 @@ impl Sysconfig {
         Self(variables)
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 

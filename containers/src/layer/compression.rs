@@ -41,7 +41,7 @@ impl Compression {
     ///
     /// # Errors
     /// When the compressor cannot be set up.
-    pub(super) fn writer<W: Write>(self, sink: W) -> io::Result<CompressingWriter<W>> {
+    pub fn writer<W: Write>(self, sink: W) -> io::Result<CompressingWriter<W>> {
         Ok(match self {
             Self::None => CompressingWriter::None(sink),
             // The header that flate2 writes holds neither a time nor a name.
@@ -77,14 +77,22 @@ impl fmt::Display for Compression {
     }
 }
 
-pub(super) enum CompressingWriter<W: Write> {
+/// What [`Compression::writer`] gives.
+pub enum CompressingWriter<W: Write> {
+    /// Passes everything on.
     None(W),
+    /// Compresses as gzip.
     Gzip(flate2::write::GzEncoder<W>),
+    /// Compresses as zstd.
     Zstd(zstd::Encoder<'static, W>),
 }
 
 impl<W: Write> CompressingWriter<W> {
-    pub(super) fn finish(self) -> io::Result<W> {
+    /// Writes what is left and gives the sink back.
+    ///
+    /// # Errors
+    /// When the sink takes no more.
+    pub fn finish(self) -> io::Result<W> {
         match self {
             Self::None(sink) => Ok(sink),
             Self::Gzip(encoder) => encoder.finish(),

@@ -7,23 +7,21 @@ use gil_report::{Kind, Stall};
 
 use super::{FireError, PLAUSIBLE_NS, demand, events};
 
-/// One thread collects garbage, which stops the world; one copies a dict, which keeps its mutex for milliseconds, while the third wants
-/// to write into it.
+/// One thread collects garbage, which stops the world; two others want a lock, and each keeps it for longer than anybody spins. (It is the
+/// one kind of mutex that a program can keep for as long as it likes.)
 const PROGRAM: &str = "
 import gc, threading, time
 end = time.monotonic() + 3
-shared = dict.fromkeys(range(400_000))
+lock = threading.Lock()
 def collects():
     while time.monotonic() < end:
         gc.collect()
         time.sleep(0.01)
-def copies():
+def keeps():
     while time.monotonic() < end:
-        shared.copy()
-def writes():
-    while time.monotonic() < end:
-        shared[0] = None
-threads = [threading.Thread(target=target) for target in (collects, copies, writes)]
+        with lock:
+            time.sleep(0.05)
+threads = [threading.Thread(target=target) for target in (collects, keeps, keeps)]
 for thread in threads:
     thread.start()
 for thread in threads:
