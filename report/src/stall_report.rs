@@ -103,7 +103,7 @@ fn stopped(stalls: &Stalls, stopped_share: f64) -> String {
         return "never stopped the world".to_owned();
     }
     let times = if number == 1 { "time" } else { "times" };
-    let mut line = format!(
+    let how_often = format!(
         "stopped the world {} {times}, {} of the time",
         count(number),
         percent(stopped_share)
@@ -112,16 +112,16 @@ fn stopped(stalls: &Stalls, stopped_share: f64) -> String {
         .stops
         .iter()
         .max_by_key(|stops| (stops.stopped.total_ns(), std::cmp::Reverse(stops.who.tid)));
-    if let Some(most) = most {
-        let part = share(most.stopped.total_ns(), stalls.stopped_ns());
-        let part = if stalls.stops.len() > 1 {
-            format!("{} of that ", percent(part))
-        } else {
-            String::new()
-        };
-        line += &format!(", {part}asked for by {}", label(&most.who));
-    }
-    line
+    let Some(most) = most else {
+        return how_often;
+    };
+    let part = share(most.stopped.total_ns(), stalls.stopped_ns());
+    let part = if stalls.stops.len() > 1 {
+        format!("{} of that ", percent(part))
+    } else {
+        String::new()
+    };
+    format!("{how_often}, {part}asked for by {}", label(&most.who))
 }
 
 /// `threads waited for mutexes 12 % of the time, most of it for 7f00 and by thread "b"`.

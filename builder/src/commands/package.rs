@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         let mut output = Output::new(Some(&folder.join(&name)))?;
         let digest = archive::write(
             &contents,
-            &stripped,
+            stripped,
             time_s,
             form.compression(),
             &mut output,
