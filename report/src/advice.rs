@@ -120,7 +120,11 @@ fn pay_switch_interval(gil: &Gil, patterns: &[Pattern]) -> Option<Advice> {
             return None;
         };
         let who = match threads.as_slice() {
-            [one] => format!("{} pays", thread_label(&gil.threads[*one])),
+            [one] => {
+                let thread = &gil.threads[*one];
+                let verb = if thread.is_several() { "pay" } else { "pays" };
+                format!("{} {verb}", thread_label(thread))
+            }
             several => format!("{} threads pay", several.len()),
         };
         Some(Advice {
