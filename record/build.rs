@@ -5,8 +5,9 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=src/native/kernel.h");
+    println!("cargo::rerun-if-changed=src/native/stack.h");
     println!("cargo::rerun-if-env-changed=CLANG");
-    for name in ["gil", "follow"] {
+    for name in ["gil", "follow", "sample"] {
         compile(name);
     }
 }
