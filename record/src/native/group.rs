@@ -81,8 +81,8 @@ impl Group {
     ) -> Result<Self, NativeError> {
         let tables = work.tables(&follower.processes)?;
         // Elsewhere the register that tells threads apart is another one.
-        let samples = work.stacks_from_ns.is_some() && cfg!(target_arch = "x86_64");
-        let sampler = samples.then(|| Sampler::start(&tables)).transpose()?;
+        let looks = work.stacks_from_ns.is_some() && cfg!(target_arch = "x86_64");
+        let sampler = looks.then(|| Sampler::start(&tables)).transpose()?;
         let mut group = Self {
             tables,
             work,

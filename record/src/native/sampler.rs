@@ -13,7 +13,7 @@ const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sample.bpf.o"))
 /// How often each processor looks, in a second. No multiple of the switch interval, which others wait for before they ask.
 const RATE: u64 = 197;
 
-/// From linux/perf_event.h.
+/// From `linux/perf_event.h`.
 const PERF_FLAG_FD_CLOEXEC: u64 = 8;
 
 /// The program, attached to the clock of every processor. Detached when dropped.
