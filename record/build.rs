@@ -6,8 +6,9 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=src/native/kernel.h");
     println!("cargo::rerun-if-changed=src/native/place.h");
+    println!("cargo::rerun-if-changed=src/native/stack.h");
     println!("cargo::rerun-if-env-changed=CLANG");
-    for name in ["gil", "follow", "stall"] {
+    for name in ["gil", "follow", "sample", "stall"] {
         compile(name);
     }
 }

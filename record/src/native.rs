@@ -14,6 +14,7 @@ mod open;
 mod perf_map;
 mod place;
 mod reader;
+mod sampler;
 mod session;
 mod site;
 mod stacks;

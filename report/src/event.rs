@@ -67,13 +67,13 @@ pub enum Kind {
         /// The pairs, as written.
         facts: Box<str>,
     },
-    /// The stack on which the thread gave the GIL up, of the drop at the same moment.
+    /// The stack on which the thread gave the GIL up, of the drop at the same moment; or, while a hold went on, the stack then.
     Stack {
         /// The GIL's address.
         gil: u64,
         /// The number of the stack; [`Kind::Frames`] says what it is.
         number: u32,
-        /// The hold that ends here.
+        /// The hold that ends here; 0 while it goes on.
         hold_ns: u64,
     },
     /// The frames of a stack in the process with the number [`Event::tid`].

@@ -67,6 +67,16 @@ impl Span {
     }
 }
 
+/// A stack that was taken during a hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) time_ns: u64,
+    /// Its number.
+    pub(crate) stack: u32,
+    /// How many frames it has.
+    pub(crate) depth: usize,
+}
+
 /// One GIL.
 pub(crate) struct GilState {
     pub(crate) pid: u32,
@@ -83,6 +93,8 @@ pub(crate) struct GilState {
     pub(crate) history: History,
     /// How many long holds ended on which stack, and how long they were, by thread and stack.
     pub(crate) stacks: FxHashMap<(u32, u32), (u64, u64)>,
+    /// Of each thread the best of the stacks that were taken during its last hold of which any was.
+    samples: FxHashMap<u32, Sample>,
     last_holder: Option<u32>,
     /// When a thread was last made to drop it.
     last_forced_ns: Option<u64>,
@@ -106,6 +118,7 @@ impl GilState {
             last_end_ns: start_ns,
             history: History::default(),
             stacks: FxHashMap::default(),
+            samples: FxHashMap::default(),
             last_holder: None,
             last_forced_ns: None,
             blame_cells: 0,
@@ -165,14 +178,30 @@ impl GilState {
 
     /// Counts the stack on which a hold ended.
     pub(crate) fn stack(&mut self, number: u32, end_ns: u64, stack: u32, hold_ns: u64) {
+        // What it was in meanwhile says more than what it was in when that was over.
+        let sample = self.samples.remove(&number);
+        let sample = sample.filter(|sample| sample.time_ns.saturating_add(hold_ns) >= end_ns);
+        let sample = sample.map(|sample| sample.stack);
         if let Some(entry) = self.longest_holds.find_end(number, end_ns) {
             entry.stack = Some(stack);
+            entry.sample = sample;
         }
-        let key = (number, stack);
+        let key = (number, sample.unwrap_or(stack));
         if self.stacks.len() < STACKS_LIMIT || self.stacks.contains_key(&key) {
             let sum = self.stacks.entry(key).or_default();
             sum.0 += 1;
             sum.1 = sum.1.saturating_add(hold_ns);
+        }
+    }
+
+    /// Remembers what a thread was in while it held the GIL, which it had dropped before.
+    pub(crate) fn sample(&mut self, number: u32, sample: Sample, dropped_ns: Option<u64>) {
+        // A function without a frame pointer hides the one that has called it: the deepest stack tells most.
+        let known = self.samples.get(&number);
+        let is_better = known
+            .is_none_or(|known| Some(known.time_ns) <= dropped_ns || known.depth <= sample.depth);
+        if is_better {
+            self.samples.insert(number, sample);
         }
     }
 

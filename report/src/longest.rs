@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) others: Vec<(u32, u64)>,
     /// The number of the stack on which a hold ended.
     pub(crate) stack: Option<u32>,
+    /// The number of a stack that was taken while it went on.
+    pub(crate) sample: Option<u32>,
 }
 
 impl Entry {
@@ -57,6 +59,7 @@ impl LongestList {
             open: false,
             others: Vec::new(),
             stack: None,
+            sample: None,
         }))
     }
 

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
 use crate::event::{Event, Kind, LaneTotal};
-use crate::gil::{Figures, GilState, Span};
+use crate::gil::{Figures, GilState, Sample, Span};
 use crate::header::Header;
 use crate::interval::{Interval, IntervalSink, State};
 use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
@@ -216,8 +216,18 @@ impl SessionState {
                 hold_ns,
             } => {
                 if let Some(lane) = self.lane(tid, gil) {
-                    let place = self.lanes[lane as usize].place;
-                    self.gils[place.gil as usize].stack(place.number, time_ns, number, hold_ns);
+                    let Lane { place, progress } = &self.lanes[lane as usize];
+                    let gil = &mut self.gils[place.gil as usize];
+                    if hold_ns == 0 {
+                        let sample = Sample {
+                            time_ns,
+                            stack: number,
+                            depth: self.stacks.depth(number),
+                        };
+                        gil.sample(place.number, sample, progress.dropped_ns());
+                    } else {
+                        gil.stack(place.number, time_ns, number, hold_ns);
+                    }
                 }
             }
             Kind::Frames { number, frames } => {

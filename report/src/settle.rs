@@ -3,7 +3,7 @@
 use crate::gil::{Figures, GilState};
 use crate::longest::{Entry, LongestList, keep_longest};
 use crate::registry::Registry;
-use crate::stack::{Stacks, telling};
+use crate::stack::{self, Stacks};
 use crate::summary::{Blame, FURTHER_THREADS, Gil, HoldStack, Longest, Thread};
 use std::cmp::Reverse;
 
@@ -136,9 +136,11 @@ pub(crate) fn order_longest(longest: &mut Vec<Longest>) {
     // By everything that they are: the order of merging must not show.
     keep_longest(longest, |one, other| {
         let key = |one: &Longest| (Reverse(one.duration_ns), one.start_ns, one.thread, one.open);
-        key(one)
-            .cmp(&key(other))
-            .then_with(|| (&one.others, &one.function).cmp(&(&other.others, &other.function)))
+        key(one).cmp(&key(other)).then_with(|| {
+            let rest =
+                |one: &Longest| (one.others.clone(), one.within.clone(), one.function.clone());
+            rest(one).cmp(&rest(other))
+        })
     });
 }
 
@@ -157,7 +159,12 @@ fn settle_longest(list: LongestList, places: &[usize], stacks: &Stacks) -> Vec<L
             duration_ns: entry.duration_ns,
             open: entry.open,
             others,
-            function: entry.stack.and_then(|stack| telling(&stacks.get(stack))),
+            within: entry
+                .sample
+                .and_then(|stack| stack::within(&stacks.get(stack))),
+            function: entry
+                .stack
+                .and_then(|stack| stack::telling(&stacks.get(stack))),
         }
     };
     let mut longest: Vec<_> = list.into_entries().into_iter().map(settle).collect();

@@ -99,6 +99,12 @@ impl Stacks {
             .collect()
     }
 
+    /// How many frames a stack has.
+    pub(crate) fn depth(&self, number: u32) -> usize {
+        let text = self.frames.get(&number);
+        text.map_or(0, |text| text.split_ascii_whitespace().count())
+    }
+
     /// `MODULE+OFFSET`, and `:NAME` behind it if it has one.
     fn frame(&self, word: &str) -> Option<Frame> {
         let (place, name) = match word.split_once(':') {
@@ -146,12 +152,6 @@ const EVALUATING: [&str; 5] = [
 /// What a thread that gave the GIL up on this stack had kept it for: the innermost function that is not CPython's own way of giving it up. Where
 /// that is the evaluation of Python code, the Python function, as far as the stack tells.
 pub(crate) fn telling(frames: &[Frame]) -> Option<String> {
-    let is_of = |frame: &Frame, names: &[&str]| {
-        let function = frame.function.as_deref();
-        // A compiler that splits or clones a function puts a dot and a word behind its name.
-        let name = function.and_then(|function| function.split('.').next());
-        name.is_some_and(|name| names.contains(&name))
-    };
     let mut rest = frames.iter().skip_while(|frame| is_of(frame, &RELEASING));
     let first = rest.next()?;
     if first.function.is_none() && first.file.is_none() {
@@ -165,6 +165,27 @@ pub(crate) fn telling(frames: &[Frame]) -> Option<String> {
         rest.find(is_python)
             .map_or_else(|| "Python code".to_owned(), Frame::text),
     )
+}
+
+/// What a thread was in on a stack that was taken while it held the GIL: of the functions that the innermost Python code has called, the first
+/// that is not CPython's own, or else the last. Where there are none, it is Python code itself.
+pub(crate) fn within(frames: &[Frame]) -> Option<String> {
+    let evaluation = frames.iter().position(|frame| is_of(frame, &EVALUATING));
+    let (called, rest) = frames.split_at(evaluation.unwrap_or(frames.len()));
+    let interpreter = rest.first().and_then(|frame| frame.file.as_ref());
+    let is_foreign = |frame: &&Frame| frame.file.is_some() && frame.file.as_ref() != interpreter;
+    match called.iter().rfind(is_foreign).or(called.first()) {
+        Some(frame) if frame.function.is_none() && frame.file.is_none() => None,
+        Some(frame) => Some(frame.text()),
+        None => telling(rest),
+    }
+}
+
+fn is_of(frame: &Frame, names: &[&str]) -> bool {
+    let function = frame.function.as_deref();
+    // A compiler that splits or clones a function puts a dot and a word behind its name.
+    let name = function.and_then(|function| function.split('.').next());
+    name.is_some_and(|name| names.contains(&name))
 }
 
 #[cfg(test)]
@@ -206,6 +227,25 @@ mod tests {
         assert_eq!(telling_of(""), None);
         assert_eq!(telling_of("nonsense +x 1+"), None);
         assert_eq!(telling_of("-+7f00"), None);
+    }
+
+    #[test]
+    fn of_a_stack_during_a_hold_the_outermost_foreign_function_counts() {
+        let within_of = |frames: &str| {
+            let mut stacks = stacks();
+            stacks.add_module(2, "path=/usr/lib/libm.so.6");
+            stacks.add_frames(7, frames.into());
+            within(&stacks.get(7))
+        };
+        let eval = "0+30:_PyEval_EvalFrameDefault 0+40:main";
+        let within = within_of(&format!(
+            "2+5:exp 1+7:spin 1+8:burn 0+9:cfunction_call {eval}"
+        ));
+        assert_eq!(within.as_deref(), Some("burn (hog.so)"));
+        let within = within_of(&format!("0+5:sre_match 0+9:cfunction_call {eval}"));
+        assert_eq!(within.as_deref(), Some("sre_match (libpython3.13.so.1.0)"));
+        assert_eq!(within_of(eval).as_deref(), Some("Python code"));
+        assert_eq!(within_of("-+7f00"), None);
     }
 
     #[test]

@@ -211,12 +211,15 @@ pub struct Longest {
     /// For a hold: who waited during it. For a wait: who held the GIL during it. Most time first: a place in
     /// [`Gil::threads`] and how long.
     pub others: Vec<(usize, u64)>,
+    /// Of a hold: the function that it was in while it went on, and its file, where that was recorded: `burn (hog.so)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
     /// Of a hold: the function that gave the GIL up at its end, and its file, where that was recorded: `burn (hog.so)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
 }
 
-/// Long holds of one thread that ended on the same native stack.
+/// Long holds of one thread that were on the same native stack while they went on, or else when they ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldStack {
     /// Whose: a place in [`Gil::threads`].

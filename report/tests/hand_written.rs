@@ -343,3 +343,39 @@ fn a_trace_that_went_on_with_less_has_exact_sums_and_says_so() {
     let cut = trace.split_once("1500 total").unwrap().0;
     assert!(self::session(cut).losses.is_lossy());
 }
+
+/// While a hold goes on its thread may be looked at several times; the deepest stack of that hold counts.
+#[test]
+fn what_a_thread_was_in_during_a_hold_says_more_than_its_end() {
+    let gil = gil("\
+        1000 module 10 0 path=/usr/lib/libpython3.13.so.1.0\n\
+        1000 module 10 1 path=/srv/hog.so\n\
+        1000 frames 10 0 1+1:burn 0+2:call 0+3:_PyEval_EvalFrameDefault\n\
+        1000 frames 10 1 0+9:memcpy 0+3:_PyEval_EvalFrameDefault\n\
+        1000 frames 10 2 0+5:drop_gil 0+3:_PyEval_EvalFrameDefault\n\
+        1050 stack 11 a 0 0\n\
+        1060 stack 11 a 1 0\n\
+        1100 drop 11 a 1 80 0\n\
+        1100 stack 11 a 2 80\n\
+        1250 stack 11 a 1 0\n\
+        1300 drop 11 a 1 70 0\n\
+        1300 stack 11 a 2 70\n\
+        1400 drop 11 a 1 60 0\n\
+        1400 stack 11 a 2 60\n");
+    let within: Vec<_> = gil
+        .longest_holds
+        .iter()
+        .map(|hold| hold.within.as_deref())
+        .collect();
+    let python = Some("memcpy (libpython3.13.so.1.0)");
+    assert_eq!(within, [Some("burn (hog.so)"), python, None]);
+    let ended = gil
+        .longest_holds
+        .iter()
+        .all(|hold| hold.function.as_deref() == Some("Python code"));
+    assert!(ended);
+    // Each hold counts once.
+    let mut held: Vec<_> = gil.stacks.iter().map(|stack| stack.hold_ns).collect();
+    held.sort_unstable();
+    assert_eq!(held, [60, 70, 80]);
+}

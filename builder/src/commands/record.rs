@@ -59,7 +59,7 @@ pub struct Arguments {
     /// When it takes more than that, go on with `--mode slow`, and end the recording where that is still too much for 3 s
     #[arg(long)]
     adaptive: bool,
-    /// Take the native stack at the end of every hold of at least `--over`: names the C function that kept the GIL
+    /// Take native stacks of holds of at least `--over`, at their end and while somebody waits: names the C function that kept the GIL
     #[arg(long)]
     stacks: bool,
     /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.arrow, or the container's id instead]

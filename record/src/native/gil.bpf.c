@@ -9,6 +9,7 @@
  * The structures are those of layout.rs. */
 #include "kernel.h"
 #include "place.h"
+#include "stack.h"
 
 /* ---- Set before loading ---- */
 
@@ -67,7 +68,6 @@ struct lane {
     struct totals wait;
 };
 
-enum { EVENT_DROP, EVENT_FORCED_DROP, EVENT_REQUEST, EVENT_THREAD, EVENT_STACK };
 
 struct event {
     __u64 time_ns;
@@ -88,21 +88,6 @@ struct thread_event {
     __u64 gil;
     __u64 interval_us;
     char name[16];
-};
-
-/* As many as the kernel walks by itself. */
-enum { STACK_FRAMES = 127 };
-
-/* What the thread of the drop before was in. */
-struct stack_event {
-    __u64 time_ns;
-    __u32 tid;
-    __u32 kind;
-    __u64 gil;
-    __u64 hold_ns;
-    __u32 pid;
-    __u32 count;
-    __u64 addresses[STACK_FRAMES];  /* innermost first; all but the first are where a function goes on that was called */
 };
 
 enum { LOST_RING_FULL, LOST_LANES_FULL, LOST_BUCKETS_FULL, LOST_STACKS, LOST_CAUSES };
@@ -173,11 +158,6 @@ struct {
     __type(value, __u64);
 } asked SEC(".maps");
 
-struct {
-    __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, 4096);
-} ring SEC(".maps");
-
 /* ---- Arguments ---- */
 
 static __always_inline __u64
@@ -234,27 +214,24 @@ send(__u64 time_ns, __u32 tid, __u32 kind, __u64 gil, __u64 first, __u64 second)
 static __always_inline void
 send_stack(void *context, __u64 time_ns, const struct lane_key *key, __u64 hold_ns)
 {
-    struct stack_event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
-    long length;
-    if (!event) {
+    if (!take_stack(context, EVENT_STACK, time_ns, key->thread, key->gil, hold_ns)) {
         count_lost(LOST_STACKS);
-        return;
     }
-    length = bpf_get_stack(context, event->addresses, sizeof(event->addresses), BPF_F_USER_STACK);
-    if (length <= 0) {
-        bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
-        count_lost(LOST_STACKS);
-        return;
-    }
-    event->time_ns = time_ns;
-    event->tid = (__u32)key->thread;
-    event->kind = EVENT_STACK;
-    event->gil = key->gil;
-    event->hold_ns = hold_ns;
-    event->pid = (__u32)(key->thread >> 32);
-    event->count = (__u32)length / sizeof(event->addresses[0]);
-    /* At once: what is at these addresses is known as long as the process is there. */
-    bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
+
+/* Threads that were asked to give the GIL up, for those who look at what they are in (sample.bpf.c). */
+static __always_inline void
+remember_asked(const struct lane_key *key, __u64 holder)
+{
+    struct asked_thread asked_thread = {.process = key->thread >> 32, .ident = holder};
+    bpf_map_update_elem(&keeping, &asked_thread, &key->gil, BPF_ANY);
+}
+
+static __always_inline void
+forget_asked(const struct lane_key *key, __u64 ident)
+{
+    struct asked_thread asked_thread = {.process = key->thread >> 32, .ident = ident};
+    bpf_map_delete_elem(&keeping, &asked_thread);
 }
 
 static __always_inline int
@@ -443,6 +420,9 @@ int gil_drop(void *context)
             }
         }
     }
+    if (settings.stacks_from_ns != ~0ULL && forced) {
+        forget_asked(&key, argument(context, MARKER_DROP, IDENT));
+    }
     if (settings.events_from_ns != ~0ULL) {
         __u64 from_ns = events_from_ns();
         if (hold_ns >= from_ns || wait_ns >= from_ns) {
@@ -484,6 +464,9 @@ int gil_request(void *context)
     }
     if (settings.keep_totals) {
         count_asked(&key, argument(context, MARKER_REQUEST, HOLDER));
+    }
+    if (settings.stacks_from_ns != ~0ULL) {
+        remember_asked(&key, argument(context, MARKER_REQUEST, HOLDER));
     }
     if (settings.events_from_ns != ~0ULL) {
         send(bpf_ktime_get_ns(), (__u32)key.thread, EVENT_REQUEST, key.gil, argument(context, MARKER_REQUEST, HOLDER), 0);

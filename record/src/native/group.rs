@@ -17,6 +17,7 @@ use crate::native::follow::{Follower, News};
 use crate::native::layout::{Lane, LaneKey};
 use crate::native::object::{self, Marked, Program, Scope, Work};
 use crate::native::open::{OpenCycle, Slots};
+use crate::native::sampler::Sampler;
 use crate::native::stalls::StallProgram;
 use crate::native::tables::Tables;
 use crate::process::Process;
@@ -65,6 +66,8 @@ pub(super) struct Group {
     next_rescan: Instant,
     /// Lines of the trace about processes that have been added.
     notes: Vec<String>,
+    /// Takes stacks during holds, if any are taken.
+    _sampler: Option<Sampler>,
     /// Processes, or files, that could not be attached to, and why the last of them could not.
     failed: u64,
     failure: Option<NativeError>,
@@ -78,8 +81,12 @@ impl Group {
         follower: Follower,
         work: Work,
     ) -> Result<Self, NativeError> {
+        let tables = work.tables(&follower.processes)?;
+        // Elsewhere the register that tells threads apart is another one.
+        let looks = work.stacks_from_ns.is_some() && cfg!(target_arch = "x86_64");
+        let sampler = looks.then(|| Sampler::start(&tables)).transpose()?;
         let mut group = Self {
-            tables: work.tables(&follower.processes)?,
+            tables,
             work,
             members,
             follower,
@@ -90,6 +97,7 @@ impl Group {
             dismissed: HashSet::new(),
             next_rescan: Instant::now() + RESCAN,
             notes: Vec::new(),
+            _sampler: sampler,
             failed: 0,
             failure: None,
         };

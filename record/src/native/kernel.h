@@ -34,10 +34,16 @@ struct signal_struct {
     atomic_t live;
 };
 
+/* x86-64 only. */
+struct thread_struct {
+    unsigned long fsbase;
+};
+
 struct task_struct {
     int pid;
     int tgid;
     __u64 start_time;
+    struct thread_struct thread;
     struct signal_struct *signal;
 };
 

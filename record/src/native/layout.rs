@@ -11,6 +11,8 @@ const ARGUMENTS: usize = 6;
 pub(super) const LANE_KEY_BYTES: u32 = 24;
 /// `sizeof(struct asked_key)`.
 pub(super) const ASKED_KEY_BYTES: u32 = 24;
+/// `sizeof(struct asked_thread)`.
+pub(super) const ASKED_THREAD_BYTES: u32 = 16;
 /// `sizeof(struct lane)`.
 pub(super) const LANE_BYTES: u32 = 128;
 /// `sizeof(struct counters)`.
@@ -186,7 +188,7 @@ pub(super) enum Event {
         interval_us: u64,
         name: String,
     },
-    /// Of the drop at the same moment.
+    /// Of the drop at the same moment, or of a hold that goes on: then `hold_ns` is 0.
     Stack {
         pid: u32,
         gil: u64,

@@ -26,6 +26,7 @@ pub(super) struct Tables {
     pub(super) asked: MapHandle,
     counters: MapHandle,
     control: MapHandle,
+    keeping: MapHandle,
     processes: MapHandle,
 }
 
@@ -59,6 +60,13 @@ impl Tables {
             )?,
             buckets: hash("buckets", 8, 8, sizes.buckets)?,
             counters: create(MapType::Array, "counters", 4, layout::COUNTERS_BYTES, 1)?,
+            keeping: create(
+                MapType::LruHash,
+                "keeping",
+                layout::ASKED_THREAD_BYTES,
+                8,
+                sizes.lanes,
+            )?,
             control: create(MapType::Array, "control", 4, layout::CONTROL_BYTES, 1)?,
             processes: duplicate(processes)?,
         };
@@ -75,6 +83,7 @@ impl Tables {
             "asked" => Some(&self.asked),
             "counters" => Some(&self.counters),
             "control" => Some(&self.control),
+            "keeping" => Some(&self.keeping),
             "processes" => Some(&self.processes),
             _ => None,
         }

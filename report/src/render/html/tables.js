@@ -266,17 +266,17 @@ function blameTable(gil, figures) {
 
 function longestTables(gil, session) {
   const table = (title, list, during) => {
-    const named = list.some((one) => one.function);
+    const named = list.some((one) => one.within || one.function);
     return [
       element("h3", { textContent: title }),
       scrolled(
-        ["thread", "at", "duration", during, ...(named ? ["ended in"] : [])],
+        ["thread", "at", "duration", during, ...(named ? ["in"] : [])],
         list.slice(0, 20).map((one) => [
           element("th", { scope: "row", textContent: threadName(gil.threads[one.thread]) }),
           element("td", {}, jump(one.start_ns - session.start_ns, one.duration_ns, gil.threads[one.thread])),
           element("td", { textContent: formatDuration(one.duration_ns) + (one.open ? " +" : "") }),
           element("td", { className: "left", textContent: othersOf(gil, one) }),
-          ...(named ? [element("td", { className: "left", textContent: plainName(one.function ?? "") })] : []),
+          ...(named ? [element("td", { className: "left", textContent: plainName(one.within ?? (one.function ? `ended in ${one.function}` : "")) })] : []),
         ]),
         "24rem",
       ),

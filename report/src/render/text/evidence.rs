@@ -93,9 +93,13 @@ pub(super) fn longest(page: &mut Page<impl Write>, session: &Session, gil: &Gil)
                 (Style::Plain, open),
                 (Style::Plain, &format!("  {}", others(gil, one))),
             ])?;
-            if let Some(function) = &one.function {
+            let (lead, function) = match (&one.within, &one.function) {
+                (Some(within), _) => ("    in ", Some(within)),
+                (None, function) => ("    ended in ", function.as_ref()),
+            };
+            if let Some(function) = function {
                 let function = left(&plain(function), WIDTH - 14);
-                page.line(&[(Style::Faint, "    ended in "), (Style::Plain, &function)])?;
+                page.line(&[(Style::Faint, lead), (Style::Plain, &function)])?;
             }
         }
         if list.iter().take(LINES).any(|one| one.open) {
