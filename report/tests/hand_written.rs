@@ -249,3 +249,19 @@ fn totals_take_the_place_of_what_events_add_up_to() {
     let report = analyse(cut.as_bytes(), &Options::default()).unwrap();
     assert!(report.summary.sessions[0].losses.is_lossy());
 }
+
+#[test]
+fn a_recording_that_is_given_twice_is_told() {
+    let says_so = |report: &Report| {
+        let advice = report.gils[0].advice.iter();
+        advice
+            .filter(|advice| advice.text.contains("more than once"))
+            .count()
+    };
+    let once = report("5000000 drop 11 a 0 4000000 0\n9000000 drop 12 a 0 1000000 0\n");
+    assert_eq!(says_so(&once), 0);
+    let mut twice = once.summary.clone();
+    twice.merge(once.summary);
+    let twice = Report::new(twice, &Options::default().thresholds);
+    assert_eq!(says_so(&twice), 1);
+}
