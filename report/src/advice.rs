@@ -28,13 +28,11 @@ pub(crate) fn advise(
     patterns: &[Pattern],
 ) -> Vec<Advice> {
     let mut advice = Vec::new();
-    if figures.utilisation > 1.0 {
+    if gil.series.overlaps() {
         advice.push(Advice {
-            text: format!(
-                "the GIL was held {} of the time, which cannot be: the same recording is in it more than once. Give each trace \
-                 and saved report once",
-                percent(figures.utilisation)
-            ),
+            text: "two threads held this GIL at the same time, which cannot be: the same recording is in it more than once. Give \
+                   each trace and saved report once"
+                .to_owned(),
             at_most_ns: None,
         });
     }

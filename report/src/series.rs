@@ -52,6 +52,12 @@ impl Series {
         (self.first + index as u64) << self.width_log2
     }
 
+    /// Whether some thread held the GIL for longer than there was time.
+    #[must_use]
+    pub fn overlaps(&self) -> bool {
+        self.hold_ns.iter().any(|&hold| hold > self.width_ns())
+    }
+
     /// Whether what was read from a file can be worked with.
     pub(crate) fn is_sound(&self) -> bool {
         (NARROWEST..60).contains(&self.width_log2)

@@ -379,3 +379,19 @@ fn what_a_thread_was_in_during_a_hold_says_more_than_its_end() {
     held.sort_unstable();
     assert_eq!(held, [60, 70, 80]);
 }
+
+#[test]
+fn a_recording_that_is_given_twice_is_told() {
+    let says_so = |report: &Report| {
+        let advice = report.gils[0].advice.iter();
+        advice
+            .filter(|advice| advice.text.contains("more than once"))
+            .count()
+    };
+    let once = report("5000000 drop 11 a 0 4000000 0\n9000000 drop 12 a 0 1000000 0\n");
+    assert_eq!(says_so(&once), 0);
+    let mut twice = once.summary.clone();
+    twice.merge(once.summary);
+    let twice = Report::new(twice, &Options::default().thresholds);
+    assert_eq!(says_so(&twice), 1);
+}
