@@ -88,7 +88,7 @@ time.sleep(2)
     // Opening, writing and closing the file have some more.
     let others = (holds - forced).checked_sub(reads).unwrap();
     assert!(others < 20, "{others} besides {reads}");
-    assert!(churn.drops > 100_000, "at first every cycle was an event");
+    assert!(churn.drops > 10_000, "at first every cycle was an event");
     assert!(churn.drops < holds, "and later not");
     let changed: Vec<_> = trace
         .events
@@ -148,10 +148,6 @@ while True:
         let trace = Trace::read(&output);
         assert_eq!(trace.end.as_deref(), Some("overhead"));
         let threads = trace.by_thread();
-        assert!(
-            threads
-                .values()
-                .any(|thread| thread.total_holds.0 > 1_000_000)
-        );
+        assert!(threads.values().any(|thread| thread.total_holds.0 > 50_000));
     }
 }

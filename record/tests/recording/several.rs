@@ -290,8 +290,10 @@ fn one_build_is_recorded_wherever_it_runs() {
         python.wait().unwrap();
     }
     let drops = drops_by_process(&Trace::read(&output));
-    let expected = BTreeMap::from([(pids[0], 2 * 400 + 1), (pids[1], 2 * 600 + 1)]);
-    assert_eq!(drops, expected);
+    // Others may run it, too.
+    assert_eq!(drops.get(&pids[0]), Some(&(2 * 400 + 1)), "{drops:?}");
+    assert_eq!(drops.get(&pids[1]), Some(&(2 * 600 + 1)), "{drops:?}");
+    assert!(!drops.contains_key(&fire.ready.pid), "{drops:?}");
 
     let other = folder.path().join("y.trace");
     let nobody = Target::Build("0123456789".to_owned());
