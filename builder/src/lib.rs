@@ -13,6 +13,7 @@ pub mod host;
 pub mod image;
 mod output;
 pub mod package;
+pub mod selftest;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;
