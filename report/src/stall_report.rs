@@ -119,7 +119,7 @@ fn stopped(stalls: &Stalls, stopped_share: f64) -> String {
         } else {
             String::new()
         };
-        line += &format!(", {part}asked for by {}", label(&most.who));
+        line.extend([", ", &part, "asked for by ", &label(&most.who)]);
     }
     line
 }

@@ -23,7 +23,7 @@ pub struct Arguments {
     /// The prefix that it is held against: the same version, built with --markers none
     #[arg(long, value_name = "PREFIX")]
     against: PathBuf,
-    /// Which files of tests (test_gc test_threading); all of them without
+    /// Which files of tests, `test_gc` for example; all of them without
     #[arg(value_name = "TEST")]
     tests: Vec<String>,
     /// How many files of tests run at once [default: one a processor]

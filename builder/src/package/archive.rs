@@ -19,7 +19,7 @@ const FOLDER: &str = "python";
 /// When a file cannot be read or the sink takes no more.
 pub fn write(
     contents: &Contents,
-    stripped: &Stripped,
+    stripped: Stripped,
     time_s: u64,
     compression: Compression,
     sink: impl Write,
@@ -37,7 +37,7 @@ pub fn write(
 fn append(
     archive: &mut tar::Builder<impl Write>,
     contents: &Contents,
-    stripped: &Stripped,
+    stripped: Stripped,
     item: &Item,
     time_s: u64,
 ) -> io::Result<()> {
