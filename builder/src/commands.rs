@@ -14,6 +14,7 @@ pub mod quickstart;
 pub mod record;
 pub mod report;
 pub mod script;
+pub mod selftest;
 pub mod sources;
 pub mod top;
 pub mod verify;

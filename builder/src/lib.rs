@@ -14,6 +14,7 @@ pub mod image;
 pub mod matrix;
 mod output;
 pub mod package;
+pub mod selftest;
 pub mod sources;
 mod sources_progress;
 pub mod terminal;

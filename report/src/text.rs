@@ -323,6 +323,30 @@ impl<'l> Fields<'l> {
         Some(value)
     }
 
+    /// What follows such a word and the tid.
+    fn stall(&mut self, word: &[u8]) -> Option<Stall> {
+        Some(match word {
+            b"stw_begin" => Stall::StwBegin {
+                global: self.flag()?,
+            },
+            b"stw_stopped" => Stall::StwStopped {
+                global: self.flag()?,
+                wait_ns: self.decimal()?,
+            },
+            b"stw_end" => Stall::StwEnd {
+                global: self.flag()?,
+                stopped_ns: self.decimal()?,
+                wait_ns: self.decimal()?,
+            },
+            b"mutex" => Stall::Mutex {
+                address: self.hexadecimal()?,
+                wait_ns: self.decimal()?,
+                threading: self.flag()?,
+            },
+            _ => return None,
+        })
+    }
+
     /// `1` or `0`.
     fn flag(&mut self) -> Option<bool> {
         match self.word()? {
@@ -488,36 +512,9 @@ fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
             let holder = fields.decimal()?;
             (tid, Kind::Request { gil, holder })
         }
-        b"stw_begin" => {
+        word @ (b"stw_begin" | b"stw_stopped" | b"stw_end" | b"mutex") => {
             let tid = fields.id()?;
-            let global = fields.flag()?;
-            (tid, Kind::Stall(Stall::StwBegin { global }))
-        }
-        b"stw_stopped" => {
-            let tid = fields.id()?;
-            let stall = Stall::StwStopped {
-                global: fields.flag()?,
-                wait_ns: fields.decimal()?,
-            };
-            (tid, Kind::Stall(stall))
-        }
-        b"stw_end" => {
-            let tid = fields.id()?;
-            let stall = Stall::StwEnd {
-                global: fields.flag()?,
-                stopped_ns: fields.decimal()?,
-                wait_ns: fields.decimal()?,
-            };
-            (tid, Kind::Stall(stall))
-        }
-        b"mutex" => {
-            let tid = fields.id()?;
-            let stall = Stall::Mutex {
-                address: fields.hexadecimal()?,
-                wait_ns: fields.decimal()?,
-                threading: fields.flag()?,
-            };
-            (tid, Kind::Stall(stall))
+            (tid, Kind::Stall(fields.stall(word)?))
         }
         b"total" => {
             let tid = fields.id()?;

@@ -139,21 +139,113 @@ fn a_prefix_can_be_moved() {
     );
 }
 
+/// Interpreters with markers, each with the same one without; says so when there are none.
+fn pairs(test: &str) -> Vec<(PathBuf, PathBuf)> {
+    let pairs: Vec<_> = prefixes()
+        .into_iter()
+        .filter(|with| with.to_string_lossy().contains("-gil-nop-none-"))
+        .filter_map(|with| Some((with.clone(), prefix(&gil_tests::series(&with), "none")?)))
+        .collect();
+    if pairs.is_empty() {
+        not_run(test, "no version was built with and without markers");
+    }
+    pairs
+}
+
 #[test]
 fn the_markers_export_no_symbol() {
-    let (Some(with), Some(without)) = (prefix("3.13", "nop"), prefix("3.13", "none")) else {
+    for (with, without) in pairs("the_markers_export_no_symbol") {
+        assert_eq!(exported(&with), exported(&without));
+    }
+}
+
+fn libpython(prefix: &Path) -> PathBuf {
+    let series = gil_tests::series(prefix);
+    prefix.join(format!("lib/libpython{series}.so.1.0"))
+}
+
+#[test]
+fn the_markers_change_no_structure() {
+    let test = "the_markers_change_no_structure";
+    if Command::new("gdb").arg("--version").output().is_err() {
         return not_run(
-            "the_markers_export_no_symbol",
-            "3.13 was not built with and without markers",
+            test,
+            "gdb, which reads structures from debug information, is not installed",
         );
-    };
-    assert_eq!(exported(&with), exported(&without));
+    }
+    for (with, without) in pairs(test) {
+        let (names, others) = (structures(&with), structures(&without));
+        let own: BTreeSet<&String> = names.difference(&others).collect();
+        assert!(
+            own.iter().all(|name| name.contains("gil_markers_")),
+            "{own:?}"
+        );
+        assert!(others.is_subset(&names), "{:?}", others.difference(&names));
+        assert!(
+            others.len() > 500 && others.contains("struct _ts"),
+            "{}",
+            others.len()
+        );
+        let (layouts, other_layouts) = (layouts(&with, &others), layouts(&without, &others));
+        for (one, other) in layouts.lines().zip(other_layouts.lines()) {
+            assert_eq!(one, other, "{}", with.display());
+        }
+        assert_eq!(layouts.lines().count(), other_layouts.lines().count());
+        assert!(layouts.contains("/* total size"), "{layouts}");
+    }
+}
+
+/// Runs gdb's commands on an interpreter's file.
+fn gdb(prefix: &Path, commands: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("commands");
+    fs_err::write(
+        &script,
+        format!("set width 0\nset pagination off\nset max-value-size unlimited\n{commands}"),
+    )
+    .unwrap();
+    let output = Command::new("gdb")
+        .args(["-q", "-nx", "-batch", "-x"])
+        .arg(&script)
+        .arg(libpython(prefix))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The names of all structures and unions of an interpreter.
+fn structures(prefix: &Path) -> BTreeSet<String> {
+    gdb(prefix, "info types -q .\n")
+        .lines()
+        .filter_map(|line| {
+            let declared = line.split_once("struct ")?.1.strip_suffix(';')?;
+            let (kind, name) = match declared.strip_prefix("{...} ") {
+                Some(name) => ("", name),
+                None => ("struct ", declared),
+            };
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            plain.then(|| format!("{kind}{name}"))
+        })
+        .collect()
+}
+
+/// Sizes and offsets of these structures, and what the interpreter itself tells of them to programs that look into it.
+fn layouts(prefix: &Path, names: &BTreeSet<String>) -> String {
+    let mut commands = String::new();
+    for name in names {
+        commands += &format!("ptype /o {name}\n");
+    }
+    if names.iter().any(|name| name.ends_with("_Py_DebugOffsets")) {
+        commands += "print _PyRuntime.debug_offsets\n";
+    }
+    gdb(prefix, &commands)
 }
 
 fn exported(prefix: &Path) -> BTreeSet<String> {
     let output = Command::new("nm")
         .args(["--dynamic", "--defined-only", "--format=just-symbols"])
-        .arg(prefix.join("lib/libpython3.13.so.1.0"))
+        .arg(libpython(prefix))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output));
@@ -266,4 +358,29 @@ fn py_spy_reads_every_interpreter() {
             prefix.display()
         );
     }
+}
+
+#[test]
+fn a_selftest_compares_two_interpreters() {
+    let Some((with, without)) = pairs("a_selftest_compares_two_interpreters").pop() else {
+        return;
+    };
+    let selftest = |tests: &[&str]| {
+        let prefixes = ["selftest", with.to_str().unwrap(), "--against"];
+        run(&[&prefixes, [without.to_str().unwrap()].as_slice(), tests].concat())
+    };
+    let output = selftest(&["test_gc", "test_thread"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("test_gc") && said.contains("2 files"),
+        "{said}"
+    );
+    let output = selftest(&["test_that_nobody_has"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output).contains("nothing was tested with test_that_nobody_has"),
+        "{}",
+        text(&output)
+    );
 }

@@ -33,7 +33,7 @@ pub struct Arguments {
     /// The forms of the archive; the first is the one that uv and pyenv are told of
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Form::Gzip])]
     format: Vec<Form>,
-    /// Leave out debug information: a tenth of the size
+    /// Leave out debug information, most of the size
     #[arg(long)]
     strip: bool,
     /// Where the archives will be served from, for uv's list and pyenv's definition [default: the folder itself, as file://]

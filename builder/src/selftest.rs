@@ -1,0 +1,5 @@
+//! CPython's own tests on two interpreters: whether markers have changed anything that they see.
+
+pub mod compare;
+pub mod junit;
+pub mod regrtest;
