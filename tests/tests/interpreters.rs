@@ -328,6 +328,11 @@ fn py_spy_reads_every_interpreter() {
         return not_run(test, "pip cannot install py-spy here");
     }
     for prefix in prefixes {
+        if is_free_threaded(&prefix) {
+            // Nor an unpatched one.
+            not_run(test, "py-spy knows no free-threaded build");
+            continue;
+        }
         let mut program = Command::new(prefix.join("bin/python3"))
             .args([
                 "-c",
