@@ -234,7 +234,7 @@ fn structures(prefix: &Path) -> BTreeSet<String> {
 fn layouts(prefix: &Path, names: &BTreeSet<String>) -> String {
     let mut commands = String::new();
     for name in names {
-        commands += &format!("ptype /o {name}\n");
+        commands.extend(["ptype /o ", name, "\n"]);
     }
     if names.iter().any(|name| name.ends_with("_Py_DebugOffsets")) {
         commands += "print _PyRuntime.debug_offsets\n";

@@ -64,7 +64,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Programs from PyPI, in an environment of the interpreter's own; `None` where pip cannot get them.
+/// Programs from `PyPI`, in an environment of the interpreter's own; `None` where pip cannot get them.
 fn tools(test: &str, python: &Path, folder: &Path, names: &[&str]) -> Option<PathBuf> {
     run(Command::new(python).args(["-m", "venv"]).arg(folder));
     let installed: Output = Command::new(folder.join("bin/pip"))
@@ -224,9 +224,9 @@ fn virtualenv_and_tox_work_on_it() {
     assert_eq!(base.trim(), moved.to_str().unwrap());
 
     let tox = work.path().join("tox.ini");
-    let text =
+    let settings =
         format!("[tox]\nskipsdist = true\n[testenv]\ncommands = python -c \"{print_base}\"\n");
-    fs_err::write(&tox, text).unwrap();
+    fs_err::write(&tox, settings).unwrap();
     let said = run(Command::new(bin.join("tox"))
         .args(["-e", "py313", "--discover"])
         .arg(&python)

@@ -104,13 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         let name = format!("{}.{}", package.name(), form.ending());
         terminal::step("Packaging", &name);
         let mut output = Output::new(Some(&folder.join(&name)))?;
-        let digest = archive::write(
-            &contents,
-            &stripped,
-            time_s,
-            form.compression(),
-            &mut output,
-        )?;
+        let digest = archive::write(&contents, stripped, time_s, form.compression(), &mut output)?;
         output.finish()?;
         files.push((name, digest.hex().to_owned()));
     }
