@@ -8,5 +8,6 @@ pub mod options;
 pub mod patching;
 pub mod pipeline;
 pub mod prefix;
+pub mod refresh;
 pub mod verification;
 pub mod workshop;

@@ -1,14 +1,18 @@
 //! The only place that prints. Results go to stdout, everything else to stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const STEP: Style = AnsiColor::Green.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// The bars that are on the terminal: several, where several things are done at once.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Writes one line of a command's result to stdout.
 ///
@@ -41,7 +45,9 @@ pub fn error(text: &str) {
 
 fn say(style: Style, head: &str, text: &str) {
     // Where even stderr is gone there is nobody left to tell.
-    let _ = writeln!(anstream::stderr().lock(), "{style}{head}{style:#} {text}");
+    BARS.suspend(|| {
+        let _ = writeln!(anstream::stderr().lock(), "{style}{head}{style:#} {text}");
+    });
 }
 
 /// A step that takes long: a bar on a terminal, plain lines elsewhere.
@@ -61,7 +67,7 @@ impl Progress {
                 last_line: what.to_owned(),
             };
         }
-        let bar = ProgressBar::new_spinner();
+        let bar = BARS.add(ProgressBar::new_spinner());
         bar.set_prefix(format!("{verb:>10}"));
         bar.set_message(what.to_owned());
         bar.set_style(style("{prefix:.green.bold} {spinner} {elapsed} {wide_msg}"));

@@ -103,8 +103,8 @@ fn waits_for_a_mutex_are_those_in_which_the_thread_slept() {
     let test = "waits_for_a_mutex_are_those_in_which_the_thread_slept";
     for prefix in interpreters(test) {
         let (events, truth) = record(&prefix, "free_threading.py", "native");
-        let thread = &truth["writer"];
-        let mutex = u64::from_str_radix(thread["mutex"].as_str().unwrap(), 16).unwrap();
+        let writer = &truth["writer"];
+        let mutex = u64::from_str_radix(writer["mutex"].as_str().unwrap(), 16).unwrap();
         let mut waits: Vec<(u64, u64)> = Vec::new();
         for (time_ns, tid, kind) in &events {
             if let Kind::Stall(Stall::Mutex {
@@ -112,14 +112,14 @@ fn waits_for_a_mutex_are_those_in_which_the_thread_slept() {
                 wait_ns,
                 threading,
             }) = *kind
-                && *tid == thread["native_id"].as_u64().unwrap()
+                && *tid == writer["native_id"].as_u64().unwrap()
                 && address == mutex
             {
                 assert!(!threading);
                 waits.push((time_ns - wait_ns, *time_ns));
             }
         }
-        let writes: Vec<(u64, u64, bool)> = thread["writes"]
+        let spans: Vec<(u64, u64, bool)> = writer["writes"]
             .as_array()
             .unwrap()
             .iter()
@@ -130,30 +130,30 @@ fn waits_for_a_mutex_are_those_in_which_the_thread_slept() {
             .collect();
         // The tracer's own clock is read a little after the marker's.
         let slack_ns = 1_000_000;
-        let mut seen = vec![0; writes.len()];
+        let mut seen = vec![0; spans.len()];
         for (begin, end) in &waits {
-            let write = writes.iter().position(|(write_begin, write_end, _)| {
+            let write = spans.iter().position(|(write_begin, write_end, _)| {
                 begin + slack_ns > *write_begin && *end < write_end + slack_ns
             });
-            seen[write.unwrap_or_else(|| panic!("{begin} to {end} is in none of {writes:?}"))] += 1;
+            seen[write.unwrap_or_else(|| panic!("{begin} to {end} is in none of {spans:?}"))] += 1;
         }
         assert!(
             seen.iter().all(|&number| number <= 1),
             "one wait each: {seen:?}"
         );
         // A thread may sleep for another reason, and a mutex may be free at the very moment when it is about to.
-        let slept = writes.iter().filter(|(.., slept)| *slept).count();
+        let slept = spans.iter().filter(|(.., slept)| *slept).count();
         let agree = seen
             .iter()
-            .zip(&writes)
+            .zip(&spans)
             .filter(|(number, (.., slept))| (**number == 1) == *slept)
             .count();
-        assert!(slept > 0, "nobody slept: {writes:?}");
+        assert!(slept > 0, "nobody slept: {spans:?}");
         assert!(
-            agree * 10 >= writes.len() * 9,
-            "{}: {agree} of {}: {seen:?} {writes:?}",
+            agree * 10 >= spans.len() * 9,
+            "{}: {agree} of {}: {seen:?} {spans:?}",
             prefix.display(),
-            writes.len()
+            spans.len()
         );
     }
 }

@@ -232,8 +232,10 @@ fn structures(prefix: &Path) -> BTreeSet<String> {
 
 /// Sizes and offsets of these structures, and what the interpreter itself tells of them to programs that look into it.
 fn layouts(prefix: &Path, names: &BTreeSet<String>) -> String {
-    let ask = |name: &String| format!("ptype /o {name}\n");
-    let mut commands: String = names.iter().map(ask).collect();
+    let mut commands = String::new();
+    for name in names {
+        commands.extend(["ptype /o ", name, "\n"]);
+    }
     if names.iter().any(|name| name.ends_with("_Py_DebugOffsets")) {
         commands += "print _PyRuntime.debug_offsets\n";
     }

@@ -224,9 +224,9 @@ fn virtualenv_and_tox_work_on_it() {
     assert_eq!(base.trim(), moved.to_str().unwrap());
 
     let tox = work.path().join("tox.ini");
-    let environments =
+    let settings =
         format!("[tox]\nskipsdist = true\n[testenv]\ncommands = python -c \"{print_base}\"\n");
-    fs_err::write(&tox, environments).unwrap();
+    fs_err::write(&tox, settings).unwrap();
     let said = run(Command::new(bin.join("tox"))
         .args(["-e", "py313", "--discover"])
         .arg(&python)

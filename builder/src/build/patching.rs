@@ -196,7 +196,7 @@ pub fn check(tree: &Path, patches: &[Patch]) -> Result<(), PatchError> {
 }
 
 /// The files that a patch changes, by their paths in the tree; none outside of it.
-fn changed_files(patch: &Patch) -> impl Iterator<Item = &Path> {
+pub(super) fn changed_files(patch: &Patch) -> impl Iterator<Item = &Path> {
     patch
         .text
         .lines()

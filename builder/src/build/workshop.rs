@@ -1,11 +1,12 @@
 //! Where the commands of a build run: on this machine, or in a root with another distribution.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gil_containers::root::{Network, Root};
 
-use crate::environment::SOURCE_DATE_EPOCH;
+use crate::environment::{CC, SOURCE_DATE_EPOCH};
 
 /// Where the commands of a build run, and what the place adds to them.
 #[derive(Debug, Clone)]
@@ -38,6 +39,23 @@ const UNWANTED: [&str; 7] = [
     "LDFLAGS",
 ];
 
+/// Where distributions keep links with the names of compilers that lead to ccache.
+const CCACHE_FOLDERS: [&str; 2] = ["/usr/lib/ccache", "/usr/lib64/ccache"];
+
+/// The PATH on which compilers are ccache's, where it is installed and nobody has chosen a compiler.
+fn path_with_ccache() -> Option<OsString> {
+    if std::env::var_os(CC).is_some() {
+        return None;
+    }
+    let folder = CCACHE_FOLDERS
+        .iter()
+        .map(Path::new)
+        .find(|folder| folder.join("gcc").exists())?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).ok()
+}
+
 impl Workshop {
     /// A program to be run in `folder`, whose outcome does not depend on the user's surroundings.
     #[must_use]
@@ -48,6 +66,13 @@ impl Workshop {
                 command.current_dir(folder).env("LC_ALL", "C.UTF-8");
                 for name in UNWANTED {
                     command.env_remove(name);
+                }
+                if let Some(path) = path_with_ccache() {
+                    // Each build has a folder of its own, which is gone afterwards: its name is no reason to compile anew.
+                    command
+                        .env("PATH", path)
+                        .env("CCACHE_BASEDIR", folder)
+                        .env("CCACHE_NOHASHDIR", "1");
                 }
                 command
             }

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -51,7 +53,7 @@ pub(super) struct Inputs {
     /// A patch of your own, applied after ours (any number)
     #[arg(long, value_name = "FILE")]
     patch: Vec<PathBuf>,
-    /// How many compilers run at once [default: one a processor]
+    /// How many compilers run at once [default: one a processor]; several versions are built at once, and share them
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }
@@ -94,12 +96,76 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             "--prefix takes one version: several would be installed over each other",
         ));
     }
-    for wanted in &arguments.wanted {
+    if let [wanted] = &arguments.wanted[..] {
         let (source, options) = arguments.inputs.resolve(wanted, arguments.optimize)?;
         let prefix = compile(&source, &options, arguments.prefix.as_deref())?;
-        terminal::result(&prefix.display().to_string())?;
+        return Ok(terminal::result(&prefix.display().to_string())?);
     }
-    Ok(())
+    // One after the other: what is fetched for one may do for the next.
+    let orders = arguments
+        .wanted
+        .iter()
+        .map(|wanted| arguments.inputs.resolve(wanted, arguments.optimize))
+        .collect::<Result<Vec<_>, _>>()?;
+    report(&arguments.wanted, several(orders))
+}
+
+/// A build that is over: its prefix or why there is none, and how long it took.
+type Outcome = (Result<PathBuf, CommandError>, Duration);
+
+/// Builds several at once: `configure` and the training keep one processor busy, and leave the others to other builds. They share the
+/// compilers that one alone would run.
+fn several(mut orders: Vec<(Source, BuildOptions)>) -> Vec<Outcome> {
+    let compilers = orders.first().map_or(1, |(_, options)| options.jobs());
+    let at_once = compilers.clamp(1, orders.len().max(1));
+    for (_, options) in &mut orders {
+        options.jobs = NonZeroUsize::new((compilers / at_once).max(1));
+    }
+    let next = AtomicUsize::new(0);
+    let outcomes: Vec<Mutex<Option<Outcome>>> = orders.iter().map(|_| Mutex::default()).collect();
+    let work = || {
+        while let Some(at) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < orders.len())
+        {
+            let start = Instant::now();
+            let (source, options) = &orders[at];
+            let outcome = (compile(source, options, None), start.elapsed());
+            if let Ok(mut place) = outcomes[at].lock() {
+                *place = Some(outcome);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(work);
+        }
+    });
+    outcomes
+        .into_iter()
+        .filter_map(|outcome| outcome.into_inner().ok().flatten())
+        .collect()
+}
+
+/// A table of the builds; their prefixes on stdout, in the order in which they were asked for. Fails when one of them has.
+fn report(wanted: &[String], outcomes: Vec<Outcome>) -> Result<(), CommandError> {
+    let mut failure = None;
+    for (wanted, (built, took)) in wanted.iter().zip(outcomes) {
+        let seconds = took.as_secs();
+        let took = format!("{:>3} min {:02} s", seconds / 60, seconds % 60);
+        match built {
+            Ok(prefix) => {
+                terminal::step("Built", &format!("{wanted:<10} {took}"));
+                terminal::result(&prefix.display().to_string())?;
+            }
+            Err(error) => {
+                terminal::step("Failed", &format!("{wanted:<10} {took}"));
+                if let Some(before) = failure.replace(error) {
+                    terminal::warning(&before.to_string());
+                }
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Gets the source and says where it came from.
