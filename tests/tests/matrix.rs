@@ -127,6 +127,9 @@ fn a_cell_that_fails_stops_no_other_and_what_is_done_is_not_done_again() {
         assert!(why.contains("nowhere"), "{why}");
         assert_eq!(ended[1]["result"], expected, "{ended:?}");
         assert_eq!(ended[1]["said"][0].as_str(), prefix.to_str());
+        let archive = Path::new(ended[1]["said"][1].as_str().unwrap());
+        assert!(archive.is_file(), "{archive:?}");
+        assert!(archive.with_file_name("downloads.json").is_file());
         assert!(text(&output).contains("1 of 2 could not be built"));
     }
     let cell = format!(
@@ -148,7 +151,8 @@ fn a_cell_that_fails_stops_no_other_and_what_is_done_is_not_done_again() {
         .path()
         .join("gilbuild-matrix")
         .join(format!("{cell}.log"));
-    assert!(fs_err::read_to_string(log).unwrap().contains("Ready"));
+    let log = fs_err::read_to_string(log).unwrap();
+    assert!(log.contains("Ready") && log.contains("Packaging"), "{log}");
 }
 
 /// The action's steps that are commands, by name.

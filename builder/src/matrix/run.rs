@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -140,27 +140,30 @@ impl Build<'_> {
         let log = self.place("log");
         terminal::step("Building", &format!("{name}; its log is {}", log.display()));
         let start = Instant::now();
-        let output = Command::new(program)
-            .args(&words)
-            .stdin(Stdio::null())
-            .stderr(Stdio::from(fs_err::File::create(&log)?.into_file()))
-            .output()?;
-        let took = start.elapsed();
-        if !output.status.success() {
-            let why = reason(&fs_err::read_to_string(&log)?, &output.status.to_string());
-            terminal::step("Failed", &format!("{name}: {}", why.join(" ")));
-            return Ok(self.ended(Outcome::Failed, took, why));
+        let log = fs_err::File::create(log)?;
+        let mut result = gilbuild(program, &words, &log)?;
+        if let (HOST, Ok([prefix])) = (self.cell.distribution.as_str(), result.as_deref()) {
+            let mut words: Vec<OsString> = ["package", prefix, "--output"].map(Into::into).into();
+            words.push(self.options.folder.join(name).into());
+            let packaged = gilbuild(program, &words, &log)?;
+            result = packaged.map(|archive| [vec![prefix.clone()], archive].concat());
         }
-        let said: Vec<String> = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .map(str::to_owned)
-            .collect();
-        self.remember(&Record {
-            inputs,
-            said: said.clone(),
-        })?;
-        terminal::step("Built", &format!("{name} in {}", minutes(took.as_secs())));
-        Ok(self.ended(Outcome::Built, took, said))
+        let took = start.elapsed();
+        match result {
+            Ok(said) => {
+                self.remember(&Record {
+                    inputs,
+                    said: said.clone(),
+                })?;
+                terminal::step("Built", &format!("{name} in {}", minutes(took.as_secs())));
+                Ok(self.ended(Outcome::Built, took, said))
+            }
+            Err(status) => {
+                let why = reason(&fs_err::read_to_string(log.path())?, &status.to_string());
+                terminal::step("Failed", &format!("{name}: {}", why.join(" ")));
+                Ok(self.ended(Outcome::Failed, took, why))
+            }
+        }
     }
 
     fn place(&self, suffix: &str) -> PathBuf {
@@ -191,7 +194,7 @@ impl Build<'_> {
         let bytes = fs_err::read(self.place("json")).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
         let is_there = if self.cell.distribution == HOST {
-            record.said.iter().all(|prefix| Path::new(prefix).is_dir())
+            record.said.iter().all(|path| Path::new(path).exists())
         } else {
             self.place("tar").is_file()
         };
@@ -213,6 +216,24 @@ impl Build<'_> {
             said,
         }
     }
+}
+
+/// Runs this program once more and returns the lines that it printed, or how it failed. What it says goes into the log.
+fn gilbuild(
+    program: &Path,
+    words: &[OsString],
+    log: &fs_err::File,
+) -> io::Result<Result<Vec<String>, ExitStatus>> {
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stderr(Stdio::from(log.file().try_clone()?))
+        .output()?;
+    if !output.status.success() {
+        return Ok(Err(output.status));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(Ok(said.lines().map(str::to_owned).collect()))
 }
 
 /// Why a build failed: its last words, a line each.
