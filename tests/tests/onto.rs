@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use gil_containers::configuration::Configuration;
 use gil_containers::image::{Image, LayerOptions};
@@ -341,14 +342,33 @@ fn answers_and_is_recorded(test: &str, folder: &Path) {
     let container = Container::start(test, &service).unwrap();
     let trace = archive("container.trace");
     // Each thread of a pool begins when there is something to do for it.
-    let ask = "import urllib.request, threading
-threads = [threading.Thread(target=lambda: [urllib.request.urlopen('http://127.0.0.1:8000/').read() for _ in range(100)]) for _ in range(3)]
-[thread.start() for thread in threads]";
+    let ask = "
+import threading, time, urllib.request
+def ask():
+    urllib.request.urlopen('http://127.0.0.1:8000/').read()
+end = time.monotonic() + 60
+while True:
+    try:
+        ask()
+        break
+    except OSError:
+        if time.monotonic() > end:
+            raise
+        time.sleep(0.1)
+threads = [threading.Thread(target=lambda: [ask() for _ in range(100)]) for _ in range(3)]
+[thread.start() for thread in threads]
+print('it answers', flush=True)";
     let mut load = Command::new("nsenter")
         .args(["--net", "--target", &container.pid()])
         .args(["python3", "-c", ask])
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut answers = String::new();
+    BufReader::new(load.stdout.take().unwrap())
+        .read_line(&mut answers)
+        .unwrap();
+    assert_eq!(answers, "it answers\n", "{}", container.log());
     let recorded = Command::new(gilbuild())
         .args([
             "record",
