@@ -1,12 +1,14 @@
 //! Reads the text trace (`FORMAT.md`), line by line, without an allocation per event.
 
+mod fields;
+
 use std::io::{self, Read};
 
+use fields::Fields;
 use thiserror::Error;
 
 use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
 use crate::header::{Header, HeaderError, MAGIC};
-use crate::interval::State;
 use crate::stall::Stall;
 use crate::trace::EventSink;
 
@@ -264,185 +266,28 @@ fn trim_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Cuts a line into its fields.
-struct Fields<'l>(&'l [u8]);
-
-impl<'l> Fields<'l> {
-    #[inline]
-    fn word(&mut self) -> Option<&'l [u8]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let end = self
-            .0
-            .iter()
-            .position(|&byte| byte == b' ')
-            .unwrap_or(self.0.len());
-        let word = &self.0[..end];
-        self.0 = self.0.get(end + 1..).unwrap_or_default();
-        Some(word)
-    }
-
-    #[inline]
-    fn decimal(&mut self) -> Option<u64> {
-        let (mut value, length) = leading_digits(self.0);
-        if length == 0 || self.0.get(length).is_some_and(|&byte| byte != b' ') {
-            return None;
-        }
-        if length > 19 {
-            value = parse_long(&self.0[..length])?;
-        }
-        self.0 = self.0.get(length + 1..).unwrap_or_default();
-        Some(value)
-    }
-
-    #[inline]
-    fn id(&mut self) -> Option<u32> {
-        self.decimal().and_then(|value| u32::try_from(value).ok())
-    }
-
-    #[inline]
-    fn hexadecimal(&mut self) -> Option<u64> {
-        let digits = self.0.strip_prefix(b"0x").unwrap_or(self.0);
-        let mut value = 0;
-        let mut length = 0;
-        while let Some(&byte) = digits.get(length)
-            && byte != b' '
-        {
-            let digit = HEXADECIMAL[usize::from(byte)];
-            if digit > 15 {
-                return None;
-            }
-            value = value << 4 | u64::from(digit);
-            length += 1;
-        }
-        if !(1..=16).contains(&length) {
-            return None;
-        }
-        self.0 = digits.get(length + 1..).unwrap_or_default();
-        Some(value)
-    }
-
-    /// What follows such a word and the tid.
-    fn stall(&mut self, word: &[u8]) -> Option<Stall> {
-        Some(match word {
-            b"stw_begin" => Stall::StwBegin {
-                global: self.flag()?,
-            },
-            b"stw_stopped" => Stall::StwStopped {
-                global: self.flag()?,
-                wait_ns: self.decimal()?,
-            },
-            b"stw_end" => Stall::StwEnd {
-                global: self.flag()?,
-                stopped_ns: self.decimal()?,
-                wait_ns: self.decimal()?,
-            },
-            b"mutex" => Stall::Mutex {
-                address: self.hexadecimal()?,
-                wait_ns: self.decimal()?,
-                threading: self.flag()?,
-            },
-            _ => return None,
-        })
-    }
-
-    /// `1` or `0`.
-    fn flag(&mut self) -> Option<bool> {
-        match self.word()? {
-            b"0" => Some(false),
-            b"1" => Some(true),
-            _ => None,
-        }
-    }
-
-    fn state(&mut self) -> Option<State> {
-        State::of(self.word()?)
-    }
-
-    /// `DURATION:COUNT` up to the end of the line.
-    fn buckets(&mut self) -> Option<Vec<(u64, u64)>> {
-        let mut buckets = Vec::new();
-        while let Some(word) = self.word() {
-            let (duration, count) = str::from_utf8(word).ok()?.split_once(':')?;
-            buckets.push((duration.parse().ok()?, count.parse().ok()?));
-        }
-        Some(buckets)
-    }
-
-    fn rest(self) -> String {
-        String::from_utf8_lossy(self.0).into_owned()
-    }
-}
-
-/// What each byte is as a hexadecimal digit; 16 is none.
-const HEXADECIMAL: [u8; 256] = {
-    let mut digits = [16; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        digits[b"0123456789abcdef"[digit as usize] as usize] = digit;
-        digits[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
-        digit += 1;
-    }
-    digits
-};
-
-/// A number that may not fit into 64 bits.
-#[cold]
-fn parse_long(digits: &[u8]) -> Option<u64> {
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The number that the text begins with, and of how many digits it is. The number wraps when it is of more than 19.
-///
-/// Eight digits at a time: four fifths of a trace are decimal numbers.
-#[inline]
-fn leading_digits(text: &[u8]) -> (u64, usize) {
-    const POWERS: [u64; 9] = [
-        1,
-        10,
-        100,
-        1_000,
-        10_000,
-        100_000,
-        1_000_000,
-        10_000_000,
-        100_000_000,
-    ];
-    /// Eight times the same byte.
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; 8])
-    }
-    let mut value: u64 = 0;
-    let mut length = 0;
-    while let Some(chunk) = text[length..].first_chunk() {
-        // Digits become 0 to 9; of the first byte that is none, the upper half is not 0 now, or once 6 is added.
-        let digits = u64::from_le_bytes(*chunk) ^ each(b'0');
-        let others = (digits | digits.wrapping_add(each(6))) & each(0xf0);
-        let count = others.trailing_zeros() / 8;
-        if count == 0 {
-            return (value, length);
-        }
-        // Zeros in front of them, then two, four, eight digits become one number.
-        let mut number = digits << (64 - 8 * count);
-        number = number.wrapping_mul(10).wrapping_add(number >> 8) & 0x00ff_00ff_00ff_00ff;
-        number = number.wrapping_mul(100).wrapping_add(number >> 16) & 0x0000_ffff_0000_ffff;
-        number = number.wrapping_mul(10_000).wrapping_add(number >> 32) & 0xffff_ffff;
-        value = value
-            .wrapping_mul(POWERS[count as usize])
-            .wrapping_add(number);
-        length += count as usize;
-        if count < 8 {
-            return (value, length);
-        }
-    }
-    while let Some(digit) = text.get(length).map(|byte| byte.wrapping_sub(b'0'))
-        && digit <= 9
-    {
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        length += 1;
-    }
-    (value, length)
+/// The rest of a line that begins with such a word and the tid.
+fn parse_stall(word: &[u8], fields: &mut Fields<'_>) -> Option<Stall> {
+    Some(match word {
+        b"stw_begin" => Stall::StwBegin {
+            global: fields.flag()?,
+        },
+        b"stw_stopped" => Stall::StwStopped {
+            global: fields.flag()?,
+            wait_ns: fields.decimal()?,
+        },
+        b"stw_end" => Stall::StwEnd {
+            global: fields.flag()?,
+            stopped_ns: fields.decimal()?,
+            wait_ns: fields.decimal()?,
+        },
+        b"mutex" => Stall::Mutex {
+            address: fields.hexadecimal()?,
+            wait_ns: fields.decimal()?,
+            threading: fields.flag()?,
+        },
+        _ => return None,
+    })
 }
 
 impl Event {
@@ -514,7 +359,7 @@ fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
         }
         word @ (b"stw_begin" | b"stw_stopped" | b"stw_end" | b"mutex") => {
             let tid = fields.id()?;
-            (tid, Kind::Stall(fields.stall(word)?))
+            (tid, Kind::Stall(parse_stall(word, &mut fields)?))
         }
         b"total" => {
             let tid = fields.id()?;
@@ -618,54 +463,4 @@ fn parse_bpftrace_loss(line: &[u8], last_time_ns: u64) -> Option<Event> {
             cause: "the tracer's buffer was full".into(),
         },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_end_at_a_space_or_with_the_line() {
-        let longest = u64::MAX.to_string();
-        for number in [
-            "0",
-            "7",
-            "1234567",
-            "12345678",
-            "123456789",
-            "1234567890123456",
-            &longest,
-        ] {
-            for rest in ["", " ", " 1", " drop 12 34", " 123456789012"] {
-                let line = format!("{number}{rest}");
-                let mut fields = Fields(line.as_bytes());
-                assert_eq!(fields.decimal(), number.parse().ok(), "{line}");
-                assert_eq!(fields.0, rest.strip_prefix(' ').unwrap_or("").as_bytes());
-            }
-            for wrong in ["x", ":", "/", "\u{b0}", ",5 6 7 8 9 0", "-1", "\t"] {
-                let line = format!("{number}{wrong}");
-                assert_eq!(Fields(line.as_bytes()).decimal(), None, "{line}");
-            }
-        }
-        for wrong in ["", " ", " 1", "x", "18446744073709551616", "-12345678"] {
-            assert_eq!(Fields(wrong.as_bytes()).decimal(), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn addresses_are_hexadecimal() {
-        for (text, value) in [
-            ("0", Some(0)),
-            ("7f8a5c0012a8 1", Some(0x7f8a_5c00_12a8)),
-            ("0x7F8A 1", Some(0x7f8a)),
-            ("ffffffffffffffff", Some(u64::MAX)),
-            ("0ffffffffffffffff", None),
-            ("0x", None),
-            ("", None),
-            (" 1", None),
-            ("12g4", None),
-        ] {
-            assert_eq!(Fields(text.as_bytes()).hexadecimal(), value, "{text}");
-        }
-    }
 }
