@@ -1,7 +1,5 @@
 //! Sub-interpreters with a GIL of their own, from the markers to the report: kept apart by the GIL's address.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
