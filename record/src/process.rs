@@ -38,6 +38,11 @@ impl Process {
     }
 }
 
+/// Whether there is such a process that can still do something: a zombie cannot.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    Process::open(pid).is_some_and(|process| !process.has_ended())
+}
+
 /// The name (`comm`) of a process, lossily; empty when it is gone.
 pub(crate) fn name(pid: u32) -> String {
     fs::read(format!("/proc/{pid}/comm"))

@@ -12,7 +12,7 @@ use libbpf_rs::{
 use rustix::process::Signal;
 
 use crate::native::{NativeError, messages, tables};
-use crate::process::Process;
+use crate::process::{Process, is_alive};
 
 /// As clang compiled it.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/follow.bpf.o"));
@@ -149,9 +149,10 @@ impl Follower {
         let _ = self.processes.delete(&pid.to_ne_bytes());
     }
 
-    /// Whether anybody is left.
+    /// Whether nobody is left who lives.
     pub(crate) fn is_empty(&self) -> bool {
-        self.processes.keys().next().is_none()
+        let pids = self.processes.keys().filter_map(|key| key.try_into().ok());
+        !pids.map(u32::from_ne_bytes).any(is_alive)
     }
 
     /// Nobody has to be stopped for this program any more.

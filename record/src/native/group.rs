@@ -20,7 +20,7 @@ use crate::native::open::{OpenCycle, Slots};
 use crate::native::sampler::Sampler;
 use crate::native::stalls::StallProgram;
 use crate::native::tables::Tables;
-use crate::process::Process;
+use crate::process::{Process, is_alive};
 
 /// A program that was started may load its interpreter as late as this.
 const LATE: Duration = Duration::from_secs(2);
@@ -117,18 +117,16 @@ impl Group {
 
     /// Whether nobody is left who could do something that belongs to the recording.
     pub(super) fn has_ended(&self) -> bool {
-        if !self.processes.is_empty() {
+        // They are asked themselves: of a process that ended while it was added, nobody tells.
+        if self.processes.keys().any(|&pid| is_alive(pid)) {
             return false;
         }
         match &self.members {
             Members::Alone | Members::Family => self.follower.is_empty(),
             Members::All | Members::Build(_) => false,
-            Members::Container(_) | Members::Cgroup(_) => !self
-                .members
-                .now()
-                .into_iter()
-                .filter_map(Process::open)
-                .any(|process| !process.has_ended()),
+            Members::Container(_) | Members::Cgroup(_) => {
+                !self.members.now().into_iter().any(is_alive)
+            }
         }
     }
 
@@ -282,8 +280,7 @@ impl Group {
 
     /// Looks for processes that came without being told of, and takes leave of those that went so.
     fn rescan(&mut self) {
-        self.processes
-            .retain(|&pid, _| std::path::Path::new(&format!("/proc/{pid}")).exists());
+        self.processes.retain(|&pid, _| is_alive(pid));
         if !self.members.takes_in_others() {
             return;
         }
@@ -333,7 +330,7 @@ impl Group {
 
     fn fail(&mut self, pid: u32, error: NativeError) {
         // One that has ended meanwhile did nothing that is missed.
-        if Process::open(pid).is_some_and(|process| !process.has_ended()) {
+        if is_alive(pid) {
             self.failed += 1;
             self.failure = Some(error);
         }

@@ -73,9 +73,16 @@ time.sleep(2)
 ",
         reads.display().to_string()
     );
-    let (recording, told) = run(&python, &code, Mode::Events, &output);
-    assert_eq!((recording.reason, recording.lost), (StopReason::Exit, 0));
-    assert_eq!(told.uses_less, 1);
+    // A machine that gives the recorder no processor while a million events a second come loses some of them, and says so: then it
+    // is tried again.
+    let attempts = (0..3).map(|_| run(&python, &code, Mode::Events, &output));
+    let without_loss = attempts
+        .inspect(|(recording, told)| {
+            assert_eq!(recording.reason, StopReason::Exit);
+            assert_eq!(told.uses_less, 1);
+        })
+        .find(|(recording, _)| recording.lost == 0);
+    let (recording, _) = without_loss.expect("each of three recordings has lost events");
     let reads: u64 = fs_err::read_to_string(reads).unwrap().parse().unwrap();
 
     let trace = Trace::read(&output);
