@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 fn main() {
     let header = "include/gil_markers.h";
-    println!("cargo::rerun-if-changed={header}");
+    println!("cargo::rerun-if-changed=include");
     let constants = bindgen::Builder::default()
         .header(header)
         .clang_arg("-D_GNU_SOURCE")

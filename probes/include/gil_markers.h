@@ -1,7 +1,7 @@
 /* GIL markers, contract version 1: USDT markers where a thread claims, gets and drops the GIL, and, in a free-threaded build,
  * where it stops the world and where it has waited for a mutex.
  *
- * The one home of the markers. gilbuild copies this file into a CPython tree, whose patch only includes it and calls the
+ * The one home of the markers. gilbuild copies this file and gil_note.h into a CPython tree, whose patch only includes it and calls the
  * functions of the section "What a patch calls"; the gil-probes crate compiles it into its test programs.
  * patches/README.md explains the contract to the authors of scripts.
  *
@@ -17,9 +17,7 @@
 #ifndef GIL_MARKERS_H
 #define GIL_MARKERS_H
 
-#if !defined(__linux__) || !defined(__GNUC__)
-#  error "GIL markers need Linux and GCC or Clang"
-#endif
+#include "gil_note.h"
 
 #include <pthread.h>
 #include <stdint.h>
@@ -30,7 +28,6 @@
 /* ---- The contract: names and numbers of arguments ---- */
 
 #define GIL_MARKERS_CONTRACT_VERSION 1
-#define GIL_MARKERS_PROVIDER "python"
 
 #define GIL_MARKERS_CLAIM "gil__claim"
 #define GIL_MARKERS_CLAIM_ARGUMENTS 3           /* ident, tid, gil */
@@ -50,87 +47,6 @@
 #define GIL_MARKERS_STW_END_ARGUMENTS 5         /* ident, tid, global, stopped_ns, wait_ns */
 #define GIL_MARKERS_MUTEX_WAIT "mutex__wait"
 #define GIL_MARKERS_MUTEX_WAIT_ARGUMENTS 5      /* ident, tid, address, wait_ns, threading */
-
-/* ---- Emitting a marker ---- */
-
-/* What a tracer's breakpoint replaces. From 6.18 on, kernels turn a 5-byte nop into a call, which is twice as fast but
- * pushes onto the stack: it would overwrite the red zone of a leaf function, so whoever includes this file with
- * GIL_MARKERS_NOP5 compiles with -mno-red-zone. */
-#ifdef GIL_MARKERS_NOP5
-#  ifndef __x86_64__
-#    error "5-byte nops exist on x86-64 only: build with 1-byte nops"
-#  endif
-#  define GIL_MARKERS_NOP_ ".nops 5"
-#else
-#  define GIL_MARKERS_NOP_ "nop"
-#endif
-
-/* A note in the stapsdt format, version 3, as sys/sdt.h writes it. Written out here because sys/sdt.h knows neither a
- * semaphore shared by several markers nor a nop of another size for some of them, and CPython's own DTrace probes use it
- * in the same translation unit. */
-#define GIL_MARKERS_NOTE_(name, arguments)                              \
-    "771: " GIL_MARKERS_NOP_ "\n"                                       \
-    ".pushsection .note.stapsdt, \"?\", \"note\"\n"                     \
-    ".balign 4\n"                                                       \
-    ".4byte 773f - 772f, 775f - 774f, 3\n"                              \
-    "772: .asciz \"stapsdt\"\n"                                         \
-    "773: .balign 4\n"                                                  \
-    "774: .8byte 771b\n"                                                \
-    ".8byte _.stapsdt.base\n"                                           \
-    ".8byte %c[semaphore]\n"                                            \
-    ".asciz \"" GIL_MARKERS_PROVIDER "\"\n"                             \
-    ".asciz \"" name "\"\n"                                             \
-    ".asciz \"" arguments "\"\n"                                        \
-    "775: .balign 4\n"                                                  \
-    ".popsection\n"                                                     \
-    ".ifndef _.stapsdt.base\n"                                          \
-    ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n" \
-    ".weak _.stapsdt.base\n"                                            \
-    ".hidden _.stapsdt.base\n"                                          \
-    "_.stapsdt.base: .space 1\n"                                        \
-    ".size _.stapsdt.base, 1\n"                                         \
-    ".popsection\n"                                                     \
-    ".endif\n"
-
-/* Arguments are registers or constants ("nr"), never memory: left to itself the compiler may name a thread-local
- * variable by its segment (%fs:), which no tracer can read. All are unsigned and 8 bytes wide. */
-#define GIL_MARKERS_FIRE3_(name, a, b, c)                               \
-    __asm__ __volatile__(                                               \
-        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3]")              \
-        : : [semaphore] "i"(&gil_markers_semaphore),                    \
-        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
-        [a3] "nr"((uint64_t)(c)))
-#define GIL_MARKERS_FIRE4_(name, a, b, c, d)                            \
-    __asm__ __volatile__(                                               \
-        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4]")      \
-        : : [semaphore] "i"(&gil_markers_semaphore),                    \
-        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
-        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)))
-#define GIL_MARKERS_FIRE5_(name, a, b, c, d, e)                         \
-    __asm__ __volatile__(                                               \
-        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5]") \
-        : : [semaphore] "i"(&gil_markers_semaphore),                    \
-        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
-        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
-        [a5] "nr"((uint64_t)(e)))
-#define GIL_MARKERS_FIRE6_(name, a, b, c, d, e, f)                      \
-    __asm__ __volatile__(                                               \
-        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5] 8@%[a6]") \
-        : : [semaphore] "i"(&gil_markers_semaphore),                    \
-        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
-        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
-        [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)))
-
-/* `noipa` also keeps GCC from specialising a copy for a constant argument, which would double the marker. A file that
- * does not call one of these functions does not have it; except without any optimisation (-O0), which CPython is not built with. */
-#if defined(__clang__)
-#  define GIL_MARKERS_ONCE_ __attribute__((noinline, cold, unused))
-#else
-#  define GIL_MARKERS_ONCE_ __attribute__((noipa, cold, unused))
-#endif
-
-/* One for all files that include this one. */
-#define GIL_MARKERS_SHARED_ weak, visibility("hidden")
 
 /* ---- What is remembered ---- */
 
@@ -227,7 +143,7 @@ gil_markers_fire_claim(const void *gil, int taken)
     if (taken && gil_markers_cycle.wanted_ns == 0) {
         gil_markers_cycle.wanted_ns = gil_markers_now();
     }
-    GIL_MARKERS_FIRE3_(GIL_MARKERS_CLAIM, gil_markers_ident(),
+    GIL_MARKERS_FIRE3_(gil_markers_semaphore, GIL_MARKERS_CLAIM, gil_markers_ident(),
                        gil_markers_tid(), (uintptr_t)gil);
 }
 
@@ -245,8 +161,8 @@ gil_markers_fire_acquired(const void *gil)
     gil_markers_cycle.wanted_ns = 0;
     gil_markers_cycle.wait_ns = wait;
     gil_markers_cycle.yielding = 0;
-    GIL_MARKERS_FIRE4_(GIL_MARKERS_ACQUIRED, ident, gil_markers_tid(),
-                       (uintptr_t)gil, wait);
+    GIL_MARKERS_FIRE4_(gil_markers_semaphore, GIL_MARKERS_ACQUIRED, ident,
+                       gil_markers_tid(), (uintptr_t)gil, wait);
 }
 
 static GIL_MARKERS_ONCE_ void
@@ -259,7 +175,7 @@ gil_markers_fire_drop(const void *gil, int thread_known, uint64_t acquired)
     uint64_t wait = acquired != 0 ? gil_markers_cycle.wait_ns : 0;
     gil_markers_cycle.yielding = 0;
     gil_markers_cycle.wanted_ns = forced ? now : 0;
-    GIL_MARKERS_FIRE6_(GIL_MARKERS_DROP, ident, gil_markers_tid(),
+    GIL_MARKERS_FIRE6_(gil_markers_semaphore, GIL_MARKERS_DROP, ident, gil_markers_tid(),
                        (uintptr_t)gil, forced, hold, wait);
 }
 
@@ -271,7 +187,7 @@ gil_markers_fire_drop_request(const void *gil)
     if (__atomic_load_n(&gil_markers_holders[slot].gil, __ATOMIC_RELAXED) == gil) {
         holder = __atomic_load_n(&gil_markers_holders[slot].ident, __ATOMIC_RELAXED);
     }
-    GIL_MARKERS_FIRE4_(GIL_MARKERS_DROP_REQUEST, gil_markers_ident(),
+    GIL_MARKERS_FIRE4_(gil_markers_semaphore, GIL_MARKERS_DROP_REQUEST, gil_markers_ident(),
                        gil_markers_tid(), (uintptr_t)gil, holder);
 }
 
@@ -279,7 +195,7 @@ static GIL_MARKERS_ONCE_ void
 gil_markers_fire_stw_begin(int global)
 {
     gil_markers_pause.asked_ns = gil_markers_now();
-    GIL_MARKERS_FIRE3_(GIL_MARKERS_STW_BEGIN, gil_markers_ident(),
+    GIL_MARKERS_FIRE3_(gil_markers_semaphore, GIL_MARKERS_STW_BEGIN, gil_markers_ident(),
                        gil_markers_tid(), global != 0);
 }
 
@@ -290,7 +206,7 @@ gil_markers_fire_stw_stopped(int global, uint64_t asked)
     uint64_t wait = gil_markers_since(asked, now);
     gil_markers_pause.stopped_ns = now;
     gil_markers_pause.wait_ns = wait;
-    GIL_MARKERS_FIRE4_(GIL_MARKERS_STW_STOPPED, gil_markers_ident(),
+    GIL_MARKERS_FIRE4_(gil_markers_semaphore, GIL_MARKERS_STW_STOPPED, gil_markers_ident(),
                        gil_markers_tid(), global != 0, wait);
 }
 
@@ -299,7 +215,7 @@ gil_markers_fire_stw_end(int global, uint64_t stopped)
 {
     uint64_t pause = gil_markers_since(stopped, gil_markers_now());
     uint64_t wait = stopped != 0 ? gil_markers_pause.wait_ns : 0;
-    GIL_MARKERS_FIRE5_(GIL_MARKERS_STW_END, gil_markers_ident(),
+    GIL_MARKERS_FIRE5_(gil_markers_semaphore, GIL_MARKERS_STW_END, gil_markers_ident(),
                        gil_markers_tid(), global != 0, pause, wait);
 }
 
@@ -307,7 +223,7 @@ static GIL_MARKERS_ONCE_ void
 gil_markers_fire_mutex_wait(const struct gil_markers_waiting *waiting)
 {
     uint64_t wait = gil_markers_since(waiting->since_ns, gil_markers_now());
-    GIL_MARKERS_FIRE5_(GIL_MARKERS_MUTEX_WAIT, gil_markers_ident(),
+    GIL_MARKERS_FIRE5_(gil_markers_semaphore, GIL_MARKERS_MUTEX_WAIT, gil_markers_ident(),
                        gil_markers_tid(), (uintptr_t)waiting->mutex, wait,
                        waiting->threading != 0);
 }

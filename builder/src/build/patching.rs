@@ -7,9 +7,17 @@ use xshell::{Shell, cmd};
 
 use crate::sources::Series;
 
-/// The header with the markers, and where CPython's sources find it.
-const HEADER: &str = include_str!("../../../probes/include/gil_markers.h");
-const HEADER_PLACE: &str = "Python/gil_markers.h";
+/// The headers with the markers: where CPython's sources find each, and its text.
+const HEADERS: [(&str, &str); 2] = [
+    (
+        "Python/gil_note.h",
+        include_str!("../../../probes/include/gil_note.h"),
+    ),
+    (
+        "Python/gil_markers.h",
+        include_str!("../../../probes/include/gil_markers.h"),
+    ),
+];
 
 /// A bundled patch: the minor version that it is for, its name, its text.
 type Bundled = (&'static str, &'static str, &'static str);
@@ -123,18 +131,21 @@ pub fn objects_with_markers(patches: &[Patch]) -> impl Iterator<Item = &str> {
         .flat_map(str::split_whitespace)
 }
 
-/// What the marker header contributes to a build, for telling builds apart.
+/// What the marker headers contribute to a build, for telling builds apart.
 #[must_use]
-pub fn header() -> &'static str {
-    HEADER
+pub fn headers() -> String {
+    HEADERS.map(|(_, text)| text).concat()
 }
 
-/// Lays the marker header into a tree.
+/// Lays the marker headers into a tree.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn add_header(tree: &Path) -> Result<(), PatchError> {
-    Ok(fs_err::write(tree.join(HEADER_PLACE), HEADER)?)
+/// When a file cannot be written.
+pub fn add_headers(tree: &Path) -> Result<(), PatchError> {
+    for (place, text) in HEADERS {
+        fs_err::write(tree.join(place), text)?;
+    }
+    Ok(())
 }
 
 /// Applies patches to a tree, in order and without fuzz.

@@ -208,7 +208,7 @@ pub fn record_of(
 
 fn patch(tree: &Path, patches: &[Patch], options: &BuildOptions) -> Result<(), PatchError> {
     if options.markers != Markers::None {
-        patching::add_header(tree)?;
+        patching::add_headers(tree)?;
     }
     patching::apply(tree, patches)
 }
@@ -255,21 +255,21 @@ fn record(
         compiler,
         inputs: String::new(),
     };
-    let header = (options.markers != Markers::None).then(patching::header);
+    let headers = (options.markers != Markers::None).then(patching::headers);
     record.inputs = digest(&Inputs {
         record: &record,
-        header,
+        header: headers,
     })?;
     // The same bytes from another place are the same input.
     record.source.clone_from(&source.origin);
     Ok(record)
 }
 
-/// What decides what is built: everything that the record says, and the header.
+/// What decides what is built: everything that the record says, and the headers.
 #[derive(Serialize)]
 struct Inputs<'a> {
     record: &'a BuildRecord,
-    header: Option<&'a str>,
+    header: Option<String>,
 }
 
 fn digest(inputs: &Inputs<'_>) -> std::io::Result<String> {
