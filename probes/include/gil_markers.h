@@ -1,22 +1,26 @@
 /* GIL markers, contract version 1: USDT markers where a thread claims, gets and drops the GIL, and, in a free-threaded build,
  * where it stops the world and where it has waited for a mutex.
  *
- * The one home of the markers. gilbuild copies this file and gil_note.h into a CPython tree, whose patch only includes it and calls the
- * functions of the section "What a patch calls"; the gil-probes crate compiles it into its test programs.
+ * The one home of the markers. gilbuild copies this folder into a CPython tree, whose patch only includes this file and calls the
+ * functions of the section "What a patch calls"; the gil-probes crate compiles it into its test programs. gil_note.h has how a marker is
+ * written down, gil_location.h where in Python code a thread is, gil_names.h what threads are called.
  * patches/README.md explains the contract to the authors of scripts.
  *
  * How it stays cheap and safe:
  * - Nobody attached: a call is a load, a branch and one or two stores to thread-local memory. No clock is read.
- * - All markers share one is-enabled semaphore, so that whoever attaches to one of them switches the clock on for all. Several
- *   files include this one: what they share is weak and hidden, so that the linker keeps one of each and exports none.
+ * - All markers share one is-enabled semaphore, so that whoever attaches to one of them switches the clock on for all. Functions and names,
+ *   which cost more or concern few, have one each. Several files include this one: what they share is weak and hidden, so that the
+ *   linker keeps one of each and exports none.
  * - Each marker sits in a function of its own that the compiler may neither inline nor copy: it exists once, whatever
  *   link-time and profile-guided optimisation do to its callers.
- * - What has to be remembered between two calls lives in thread-local memory or on the stack, never in a structure of CPython's, and no
- *   pointer to a thread state is ever followed: it may dangle while the interpreter shuts down.
+ * - What has to be remembered between two calls lives in thread-local memory or on the stack, never in a structure of CPython's. A pointer to a
+ *   thread state is followed only by a thread that gives up the GIL which it has got in that very state: otherwise it may dangle, while
+ *   the interpreter shuts down.
  */
 #ifndef GIL_MARKERS_H
 #define GIL_MARKERS_H
 
+#include "gil_location.h"
 #include "gil_note.h"
 
 #include <pthread.h>
@@ -30,13 +34,19 @@
 #define GIL_MARKERS_CONTRACT_VERSION 1
 
 #define GIL_MARKERS_CLAIM "gil__claim"
-#define GIL_MARKERS_CLAIM_ARGUMENTS 3           /* ident, tid, gil */
+#define GIL_MARKERS_CLAIM_ARGUMENTS 7           /* ident, tid, gil, file, function, line, location */
 #define GIL_MARKERS_ACQUIRED "gil__acquired"
 #define GIL_MARKERS_ACQUIRED_ARGUMENTS 4        /* ident, tid, gil, wait_ns */
 #define GIL_MARKERS_DROP "gil__drop"
-#define GIL_MARKERS_DROP_ARGUMENTS 6            /* ident, tid, gil, forced, hold_ns, wait_ns */
+#define GIL_MARKERS_DROP_ARGUMENTS 10           /* ident, tid, gil, forced, hold_ns, wait_ns, file, function, line, location */
 #define GIL_MARKERS_DROP_REQUEST "gil__drop__request"
 #define GIL_MARKERS_DROP_REQUEST_ARGUMENTS 4    /* ident, tid, gil, holder ident */
+
+/* Asked for apart from those: each has a semaphore of its own. */
+#define GIL_MARKERS_FUNCTIONS "gil__functions"
+#define GIL_MARKERS_FUNCTIONS_ARGUMENTS 2       /* ident, tid */
+#define GIL_MARKERS_THREAD_NAME "thread__name"
+#define GIL_MARKERS_THREAD_NAME_ARGUMENTS 3     /* ident, tid, name */
 
 /* In free-threaded builds only. */
 #define GIL_MARKERS_STW_BEGIN "stw__begin"
@@ -55,6 +65,17 @@ extern volatile unsigned short gil_markers_semaphore;
 volatile unsigned short gil_markers_semaphore
     __attribute__((GIL_MARKERS_SHARED_, section(".probes"), used)) = 0;
 
+/* Likewise, of those who want functions; counted by attaching to gil__functions. */
+extern volatile unsigned short gil_markers_functions_semaphore;
+volatile unsigned short gil_markers_functions_semaphore
+    __attribute__((GIL_MARKERS_SHARED_, section(".probes"), used)) = 0;
+
+/* Likewise, of those who want names; counted by attaching to thread__name. gil_names.h has it, and how many of them have been told. */
+extern volatile unsigned short gil_markers_names_semaphore __attribute__((visibility("hidden")));
+extern unsigned short gil_markers_names_told __attribute__((visibility("hidden")));
+extern void gil_markers_tell_names(int again) __attribute__((visibility("hidden")));
+extern void gil_markers_names_forked(void) __attribute__((visibility("hidden")));
+
 /* The cycle that a thread is in. Times are CLOCK_MONOTONIC in nanoseconds, 0 = not known. */
 struct gil_markers_cycle {
     uint64_t acquired_ns;       /* when this thread got the GIL that it holds */
@@ -62,6 +83,7 @@ struct gil_markers_cycle {
     uint64_t wait_ns;           /* how long it waited for the GIL that it holds */
     uint64_t tid;               /* its gettid(), asked for once */
     int yielding;               /* the next drop is one that another thread asked for */
+    struct gil_markers_location location; /* where it dropped the GIL last: until it has it again, no Python code runs in it */
 };
 extern __thread struct gil_markers_cycle gil_markers_cycle;
 __thread struct gil_markers_cycle gil_markers_cycle
@@ -135,16 +157,37 @@ gil_markers_tid(void)
     return gil_markers_cycle.tid;
 }
 
+/* A tracer attaches to one marker after the other, and may miss names that are told while it does: they are told once more so long
+ * after the first time. */
+#define GIL_MARKERS_AGAIN_NS_ 100000000u
+static uint64_t gil_markers_names_again_ns __attribute__((unused));
+
+/* Whether gil__functions has fired since somebody asked for functions. */
+static int gil_markers_functions_told __attribute__((unused));
+
 /* ---- The markers, each once ---- */
 
 static GIL_MARKERS_ONCE_ void
-gil_markers_fire_claim(const void *gil, int taken)
+gil_markers_fire_functions(void)
 {
+    GIL_MARKERS_FIRE2_(gil_markers_functions_semaphore, GIL_MARKERS_FUNCTIONS, gil_markers_ident(),
+                       gil_markers_tid());
+}
+
+static GIL_MARKERS_ONCE_ void
+gil_markers_fire_claim(const void *gil, int taken, const void *thread_state)
+{
+    static const struct gil_markers_location unknown;
+    const struct gil_markers_location *location = &gil_markers_cycle.location;
+    if (thread_state == NULL || location->thread_state != thread_state) {
+        location = &unknown;
+    }
     if (taken && gil_markers_cycle.wanted_ns == 0) {
         gil_markers_cycle.wanted_ns = gil_markers_now();
     }
-    GIL_MARKERS_FIRE3_(gil_markers_semaphore, GIL_MARKERS_CLAIM, gil_markers_ident(),
-                       gil_markers_tid(), (uintptr_t)gil);
+    GIL_MARKERS_FIRE7_(gil_markers_semaphore, GIL_MARKERS_CLAIM, gil_markers_ident(),
+                       gil_markers_tid(), (uintptr_t)gil, (uintptr_t)location->file,
+                       (uintptr_t)location->function, location->line, location->number);
 }
 
 static GIL_MARKERS_ONCE_ void
@@ -161,22 +204,40 @@ gil_markers_fire_acquired(const void *gil)
     gil_markers_cycle.wanted_ns = 0;
     gil_markers_cycle.wait_ns = wait;
     gil_markers_cycle.yielding = 0;
+    if (gil_markers_names_again_ns != 0 && now >= gil_markers_names_again_ns) {
+        gil_markers_names_again_ns = 0;
+        gil_markers_tell_names(1);
+    }
     GIL_MARKERS_FIRE4_(gil_markers_semaphore, GIL_MARKERS_ACQUIRED, ident,
                        gil_markers_tid(), (uintptr_t)gil, wait);
 }
 
 static GIL_MARKERS_ONCE_ void
-gil_markers_fire_drop(const void *gil, int thread_known, uint64_t acquired)
+gil_markers_fire_drop(const void *gil, const void *thread_state, uint64_t acquired)
 {
-    uint64_t ident = thread_known ? gil_markers_ident() : 0;
+    uint64_t ident = thread_state != NULL ? gil_markers_ident() : 0;
     uint64_t forced = gil_markers_cycle.yielding != 0;
+    struct gil_markers_location location = {.thread_state = NULL};
+    if (gil_markers_functions_semaphore == 0) {
+        gil_markers_functions_told = 0;
+    }
+    /* A thread state in which the GIL was not got is none: the thread has found that it must end. */
+    else if (thread_state != NULL && acquired != 0) {
+        GIL_MARKERS_LOCATE(thread_state, &location);
+        if (!gil_markers_functions_told) {
+            gil_markers_functions_told = 1;
+            gil_markers_fire_functions();
+        }
+    }
+    gil_markers_cycle.location = location;
     uint64_t now = gil_markers_now();
     uint64_t hold = gil_markers_since(acquired, now);
     uint64_t wait = acquired != 0 ? gil_markers_cycle.wait_ns : 0;
     gil_markers_cycle.yielding = 0;
     gil_markers_cycle.wanted_ns = forced ? now : 0;
-    GIL_MARKERS_FIRE6_(gil_markers_semaphore, GIL_MARKERS_DROP, ident, gil_markers_tid(),
-                       (uintptr_t)gil, forced, hold, wait);
+    GIL_MARKERS_FIRE10_(gil_markers_semaphore, GIL_MARKERS_DROP, ident, gil_markers_tid(),
+                        (uintptr_t)gil, forced, hold, wait, (uintptr_t)location.file,
+                        (uintptr_t)location.function, location.line, location.number);
 }
 
 static GIL_MARKERS_ONCE_ void
@@ -232,10 +293,10 @@ gil_markers_fire_mutex_wait(const struct gil_markers_waiting *waiting)
 
 /* In take_gil, before gil->mutex is locked. `taken`: somebody seems to hold the GIL. */
 static inline void
-gil_markers_claim(const void *gil, int taken)
+gil_markers_claim(const void *gil, int taken, const void *thread_state)
 {
     if (gil_markers_enabled()) {
-        gil_markers_fire_claim(gil, taken);
+        gil_markers_fire_claim(gil, taken, thread_state);
     }
 }
 
@@ -258,11 +319,22 @@ gil_markers_drop_request(const void *gil)
     }
 }
 
+/* Whenever a thread begins to run Python code: names are told to whoever has attached since, or nobody is attached any more. */
+static inline void
+gil_markers_share_names(void)
+{
+    if (__builtin_expect(gil_markers_names_semaphore != gil_markers_names_told, 0)) {
+        gil_markers_names_again_ns = gil_markers_now() + GIL_MARKERS_AGAIN_NS_;
+        gil_markers_tell_names(0);
+    }
+}
+
 /* At the end of take_gil, after gil->mutex is unlocked. Forgets what an earlier tracing session left behind when nobody is
  * attached: a stale moment must never become a hold. */
 static inline void
 gil_markers_acquired(const void *gil)
 {
+    gil_markers_share_names();
     if (gil_markers_enabled()) {
         gil_markers_fire_acquired(gil);
         return;
@@ -287,15 +359,17 @@ gil_markers_yield(void)
     }
 }
 
-/* In drop_gil, before gil->mutex is locked. `thread_known`: drop_gil was given a thread state. */
+/* In drop_gil, before gil->mutex is locked. `thread_state`: the one that drop_gil was given, or NULL. */
 static inline void
-gil_markers_drop(const void *gil, int thread_known)
+gil_markers_drop(const void *gil, const void *thread_state)
 {
     uint64_t acquired = gil_markers_cycle.acquired_ns;
     gil_markers_cycle.acquired_ns = 0;
     if (gil_markers_enabled()) {
-        gil_markers_fire_drop(gil, thread_known, acquired);
+        gil_markers_fire_drop(gil, thread_state, acquired);
+        return;
     }
+    gil_markers_cycle.location.thread_state = NULL;
 }
 
 /* In take_gil of a free-threaded build, where it returns without the GIL, which is switched off: what the thread waited for, it
@@ -304,6 +378,7 @@ gil_markers_drop(const void *gil, int thread_known)
 static inline void
 gil_markers_abandoned(void)
 {
+    gil_markers_share_names();
     gil_markers_cycle.wanted_ns = 0;
 }
 
@@ -312,6 +387,7 @@ static inline void
 gil_markers_forked(void)
 {
     gil_markers_cycle.tid = 0;
+    gil_markers_names_forked();
 }
 
 /* In stop_the_world, first of all. */

@@ -53,6 +53,11 @@
 
 /* Arguments are registers or constants ("nr"), never memory: left to itself the compiler may name a thread-local
  * variable by its segment (%fs:), which no tracer can read. All are unsigned and 8 bytes wide. */
+#define GIL_MARKERS_FIRE2_(counter, name, a, b)                         \
+    __asm__ __volatile__(                                               \
+        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2]")                      \
+        : : [semaphore] "i"(&(counter)),                                \
+        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)))
 #define GIL_MARKERS_FIRE3_(counter, name, a, b, c)                      \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3]")              \
@@ -79,6 +84,24 @@
         [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
         [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
         [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)))
+
+#define GIL_MARKERS_FIRE7_(counter, name, a, b, c, d, e, f, g)          \
+    __asm__ __volatile__(                                               \
+        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5] 8@%[a6] 8@%[a7]") \
+        : : [semaphore] "i"(&(counter)),                                \
+        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
+        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
+        [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)),             \
+        [a7] "nr"((uint64_t)(g)))
+#define GIL_MARKERS_FIRE10_(counter, name, a, b, c, d, e, f, g, h, i, j) \
+    __asm__ __volatile__(                                               \
+        GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5] 8@%[a6] 8@%[a7] 8@%[a8] 8@%[a9] 8@%[a10]") \
+        : : [semaphore] "i"(&(counter)),                                \
+        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
+        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
+        [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)),             \
+        [a7] "nr"((uint64_t)(g)), [a8] "nr"((uint64_t)(h)),             \
+        [a9] "nr"((uint64_t)(i)), [a10] "nr"((uint64_t)(j)))
 
 /* `noipa` also keeps GCC from specialising a copy for a constant argument, which would double the marker. A file that
  * does not call one of these functions does not have it; except without any optimisation (-O0), which CPython is not built with. */

@@ -25,12 +25,12 @@ pub struct Marker {
     pub arguments: &'static [&'static str],
 }
 
-/// The markers of every build, in the order in which a cycle fires them.
+/// The markers of the GIL, which every build has, in the order in which a cycle fires them. They share a semaphore.
 pub const MARKERS: [Marker; 4] = [
     marker(
         header::GIL_MARKERS_CLAIM,
         header::GIL_MARKERS_CLAIM_ARGUMENTS,
-        &["ident", "tid", "gil"],
+        &["ident", "tid", "gil", "file", "function", "line", "location"],
     ),
     marker(
         header::GIL_MARKERS_ACQUIRED,
@@ -40,7 +40,10 @@ pub const MARKERS: [Marker; 4] = [
     marker(
         header::GIL_MARKERS_DROP,
         header::GIL_MARKERS_DROP_ARGUMENTS,
-        &["ident", "tid", "gil", "forced", "hold_ns", "wait_ns"],
+        &[
+            "ident", "tid", "gil", "forced", "hold_ns", "wait_ns", "file", "function", "line",
+            "location",
+        ],
     ),
     marker(
         header::GIL_MARKERS_DROP_REQUEST,
@@ -49,7 +52,21 @@ pub const MARKERS: [Marker; 4] = [
     ),
 ];
 
-/// What a free-threaded build has besides, in the order in which they fire.
+/// The other markers of every build: each has a semaphore of its own, and says what not every tracer wants to know.
+pub const ASKED_FOR: [Marker; 2] = [
+    marker(
+        header::GIL_MARKERS_FUNCTIONS,
+        header::GIL_MARKERS_FUNCTIONS_ARGUMENTS,
+        &["ident", "tid"],
+    ),
+    marker(
+        header::GIL_MARKERS_THREAD_NAME,
+        header::GIL_MARKERS_THREAD_NAME_ARGUMENTS,
+        &["ident", "tid", "name"],
+    ),
+];
+
+/// What a free-threaded build has besides, in the order in which they fire. They share the semaphore of the GIL's markers.
 pub const FREE_THREADING: [Marker; 4] = [
     marker(
         header::GIL_MARKERS_STW_BEGIN,
@@ -78,6 +95,7 @@ pub const FREE_THREADING: [Marker; 4] = [
 pub fn find(name: &str) -> Option<&'static Marker> {
     MARKERS
         .iter()
+        .chain(&ASKED_FOR)
         .chain(&FREE_THREADING)
         .find(|marker| marker.name == name)
 }

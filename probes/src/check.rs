@@ -4,7 +4,7 @@ use std::fmt;
 
 use object::Architecture;
 
-use crate::catalogue::{FREE_THREADING, MARKERS, Marker, PROVIDER};
+use crate::catalogue::{ASKED_FOR, FREE_THREADING, MARKERS, Marker, PROVIDER};
 use crate::elf::{Image, Note};
 use crate::red_zone;
 
@@ -104,6 +104,16 @@ pub enum Fault {
         /// The first marker.
         first: &'static str,
     },
+    /// A marker that is asked for apart has the semaphore of another.
+    #[error(
+        "{name} has the semaphore of {other}: attaching to one would make the process pay for both"
+    )]
+    SemaphoreShared {
+        /// The marker.
+        name: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
     /// A 5-byte nop in a function whose red zone is in use.
     #[error(
         "{name}: the function {function} keeps data in the red zone ({instruction:#x}), which a 5-byte nop overwrites: compile it with -mno-red-zone"
@@ -165,7 +175,7 @@ pub fn check(image: &Image) -> Outcome {
     } else {
         &[]
     };
-    for marker in MARKERS.iter().chain(besides) {
+    for marker in MARKERS.iter().chain(besides).chain(&ASKED_FOR) {
         let before = found.len();
         found.extend(
             image
@@ -193,7 +203,7 @@ pub fn check(image: &Image) -> Outcome {
     for one in &found {
         check_arguments(one, &mut faults);
         check_place(image, one, &mut faults);
-        check_semaphore(image, one, &found[0], &mut faults);
+        check_semaphore(image, one, &found, &mut faults);
     }
     Outcome { found, faults }
 }
@@ -250,7 +260,7 @@ fn check_place(image: &Image, found: &Found, faults: &mut Vec<Fault>) {
     }
 }
 
-fn check_semaphore(image: &Image, found: &Found, first: &Found, faults: &mut Vec<Fault>) {
+fn check_semaphore(image: &Image, found: &Found, all: &[Found], faults: &mut Vec<Fault>) {
     let name = found.marker.name;
     let address = found.note.semaphore;
     let is_writable = address != 0
@@ -260,7 +270,18 @@ fn check_semaphore(image: &Image, found: &Found, first: &Found, faults: &mut Vec
     if !is_writable {
         faults.push(Fault::Semaphore { name, address });
     }
-    if address != first.note.semaphore {
+    let has_own = |one: &Found| ASKED_FOR.iter().any(|marker| marker == one.marker);
+    if has_own(found) {
+        let other = all
+            .iter()
+            .find(|other| other.marker != found.marker && other.note.semaphore == address);
+        faults.extend(other.map(|other| Fault::SemaphoreShared {
+            name,
+            other: other.marker.name,
+        }));
+    } else if let Some(first) = all.iter().find(|first| !has_own(first))
+        && address != first.note.semaphore
+    {
         faults.push(Fault::SemaphoreNotShared {
             name,
             first: first.marker.name,

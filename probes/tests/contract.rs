@@ -9,20 +9,21 @@ use gil_probes::check::{Fault, Nop, check};
 use gil_probes::elf;
 
 const PROGRAM: &str = r#"
-#include "gil_markers.h"
+#include "gil_names.h"
 static int gil;
 void take(void);
 void drop(void);
 void take(void) {
-    gil_markers_claim(&gil, 1);
+    gil_markers_claim(&gil, 1, &gil);
     gil_markers_wait();
     gil_markers_drop_request(&gil);
     gil_markers_acquired(&gil);
 }
 void drop(void) {
     gil_markers_yield();
-    gil_markers_drop(&gil, 1);
+    gil_markers_drop(&gil, &gil);
     gil_markers_forked();
+    gil_markers_name_thread(1, 2, "three");
 }
 "#;
 
@@ -125,14 +126,21 @@ fn five_byte_nops_in_a_file_that_cannot_be_checked() {
         "-Wl,--strip-all",
     ];
     let (faults, _) = faults(PROGRAM, &flags);
-    assert_eq!(faults.len(), 4, "{faults:?}");
+    assert_eq!(faults.len(), 6, "{faults:?}");
     assert!(matches!(faults[0], Fault::RedZoneUnknown("gil__claim")));
 }
 
 #[test]
 fn a_marker_that_is_missing_is_named() {
-    let source = PROGRAM.replace("gil_markers_drop(&gil, 1);", "");
-    assert_eq!(faults(&source, &["-O2"]).0, [Fault::Missing("gil__drop")]);
+    let source = PROGRAM.replace("gil_markers_drop(&gil, &gil);", "");
+    // The first drop after functions were asked for says so.
+    assert_eq!(
+        faults(&source, &["-O2"]).0,
+        [
+            Fault::Missing("gil__drop"),
+            Fault::Missing("gil__functions")
+        ]
+    );
 }
 
 #[test]
@@ -156,11 +164,11 @@ __attribute__((used)) static void fire_{name}(void) {{
 
 #[test]
 fn every_way_to_break_a_note_is_found() {
-    let good = "8@%%rdi 8@%%rsi 8@%%rdx".replace("%%", "%");
+    let good = "8@%rdi 8@%rsi 8@%rdx 8@$0 8@$0 8@$0 8@$0";
     for (note, expected) in [
         (
             note("gil__claim", "8@%rdi 8@%rsi", "771b", "sema"),
-            "gil__claim has 2 arguments, the contract says 3",
+            "gil__claim has 2 arguments, the contract says 7",
         ),
         (
             note("gil__claim", "8@%rdi 8@%fs:0 8@%rdx", "771b", "sema"),
@@ -171,15 +179,15 @@ fn every_way_to_break_a_note_is_found() {
             "gil__claim: argument tid (nonsense) is not in a plain register, stack slot or constant",
         ),
         (
-            note("gil__claim", &good, "0", "sema"),
+            note("gil__claim", good, "0", "sema"),
             "gil__claim: the base address is 0",
         ),
         (
-            note("gil__claim", &good, "771b", "0"),
+            note("gil__claim", good, "771b", "0"),
             "gil__claim: its semaphore 0x0 is not in writable memory of the file",
         ),
         (
-            note("gil__claim", &good, "771b", "0x7fffffff"),
+            note("gil__claim", good, "771b", "0x7fffffff"),
             "gil__claim: its semaphore 0x7fffffff is not in writable memory of the file",
         ),
     ] {
@@ -189,8 +197,8 @@ fn every_way_to_break_a_note_is_found() {
     }
     let two = format!(
         "{}{}",
-        note("gil__claim", &good, "771b", "sema"),
-        note("gil__acquired", &good, "771b", "semb")
+        note("gil__claim", good, "771b", "sema"),
+        note("gil__acquired", "8@%rdi 8@%rsi 8@%rdx 8@$0", "771b", "semb")
             .lines()
             .filter(|line| !line.contains("unsigned short"))
             .collect::<Vec<_>>()
@@ -200,6 +208,18 @@ fn every_way_to_break_a_note_is_found() {
     assert!(faults.contains(&Fault::SemaphoreNotShared {
         name: "gil__acquired",
         first: "gil__claim"
+    }));
+    let (faults, _) = self::faults(&two.replace("gil__acquired", "gil__functions"), &["-O1"]);
+    assert!(
+        !faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::SemaphoreShared { .. }))
+    );
+    let one = two.replace("gil__acquired", "gil__functions");
+    let (faults, _) = self::faults(&one.replace("semb)", "sema)").replace(".8byte semb", ".8byte sema"), &["-O1"]);
+    assert!(faults.contains(&Fault::SemaphoreShared {
+        name: "gil__functions",
+        other: "gil__claim"
     }));
 }
 

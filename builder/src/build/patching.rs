@@ -8,10 +8,22 @@ use xshell::{Shell, cmd};
 use crate::sources::Series;
 
 /// The headers with the markers: where CPython's sources find each, and its text.
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 5] = [
     (
         "Python/gil_note.h",
         include_str!("../../../probes/include/gil_note.h"),
+    ),
+    (
+        "Python/gil_text.h",
+        include_str!("../../../probes/include/gil_text.h"),
+    ),
+    (
+        "Python/gil_location.h",
+        include_str!("../../../probes/include/gil_location.h"),
+    ),
+    (
+        "Python/gil_names.h",
+        include_str!("../../../probes/include/gil_names.h"),
     ),
     (
         "Python/gil_markers.h",
@@ -32,9 +44,11 @@ macro_rules! bundled {
 /// The patches of every build.
 const GIL: &[Bundled] =
     bundled!["0001-gil-markers.patch": "3.9", "3.11", "3.12", "3.13", "3.14", "3.15"];
+const THREAD_NAMES: &[Bundled] =
+    bundled!["0002-thread-names.patch": "3.9", "3.11", "3.12", "3.13", "3.14", "3.15"];
 
 /// What free-threaded builds get besides, after those.
-const FREE_THREADING: &[Bundled] = bundled!["0002-free-threading.patch": "3.13", "3.14", "3.15"];
+const FREE_THREADING: &[Bundled] = bundled!["0003-free-threading.patch": "3.13", "3.14", "3.15"];
 
 /// The series that there are markers for.
 #[must_use]
@@ -113,6 +127,7 @@ impl fmt::Display for RejectedHunk {
 pub fn bundled(minor: &str, free_threaded: bool) -> Vec<Patch> {
     let besides = if free_threaded { FREE_THREADING } else { &[] };
     GIL.iter()
+        .chain(THREAD_NAMES)
         .chain(besides)
         .filter(|(version, ..)| *version == minor)
         .map(|&(_, name, text)| Patch {

@@ -1,10 +1,13 @@
 /* A small GIL of its own that fires the real markers: threads with known waits and holds, and the truth about them.
  *
  * take_gil and drop_gil call the marker header where CPython's do. Each thread takes the time just outside of those calls
- * and adds up what it did, so that what a tracer reports can be held against it.
+ * and adds up what it did, so that what a tracer reports can be held against it. As Python code each thread is in one function, at one line.
  */
 #define _GNU_SOURCE
-#include "gil_markers.h"
+#define GIL_MARKERS_LOCATE(thread_state, location) locate(thread_state, location)
+struct gil_markers_location;
+static void locate(const void *thread_state, struct gil_markers_location *location);
+#include "gil_names.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -36,6 +39,9 @@ struct truth {
 
 struct actor {
     const char *name;
+    const char *full_name;
+    const char *function;
+    uint64_t line;
     struct gil *gil;
     void (*play)(struct actor *);
     unsigned rounds;
@@ -44,6 +50,17 @@ struct actor {
     uint64_t acquired_ns, wanted_ns;
     struct truth truth;
 };
+
+static void
+locate(const void *thread_state, struct gil_markers_location *location)
+{
+    const struct actor *actor = thread_state;
+    location->thread_state = actor;
+    location->file = "/srv/app/fire.py";
+    location->function = actor->function;
+    location->line = actor->line;
+    location->number = actor->line;
+}
 
 static void
 pause_us(uint64_t microseconds)
@@ -77,7 +94,7 @@ take_gil(struct actor *actor)
     uint64_t before = gil_markers_now();
     int taken = __atomic_load_n(&gil->locked, __ATOMIC_RELAXED);
     uint64_t wanted = actor->wanted_ns != 0 ? actor->wanted_ns : taken ? before : 0;
-    gil_markers_claim(gil, taken);
+    gil_markers_claim(gil, taken, actor);
     actor->truth.claims++;
 
     pthread_mutex_lock(&gil->mutex);
@@ -124,7 +141,7 @@ drop_gil(struct actor *actor, int forced, int thread_known)
         actor->truth.forced++;
         actor->wanted_ns = before;
     }
-    gil_markers_drop(gil, thread_known);
+    gil_markers_drop(gil, thread_known ? actor : NULL);
 
     pthread_mutex_lock(&gil->mutex);
     uint64_t switches = gil->switches;
@@ -186,7 +203,7 @@ run(void *argument)
     actor->ident = gil_markers_ident();
     actor->tid = (uint64_t)syscall(SYS_gettid);
     pthread_setname_np(pthread_self(), actor->name);
-    gil_markers_forked();
+    gil_markers_name_thread(actor->ident, actor->tid, actor->full_name);
     actor->play(actor);
     return NULL;
 }
@@ -214,12 +231,12 @@ int
 gil_fire_play(unsigned rounds, int wait_for_tracer)
 {
     struct actor actors[] = {
-        { .name = "io-1", .gil = &gils[0].gil, .play = play_io },
-        { .name = "io-2", .gil = &gils[0].gil, .play = play_io },
-        { .name = "cpu", .gil = &gils[0].gil, .play = play_cpu },
-        { .name = "metrics", .gil = &gils[0].gil, .play = play_hog },
-        { .name = "sub io", .gil = &gils[1].gil, .play = play_io },
-        { .name = "sub cpu", .gil = &gils[1].gil, .play = play_cpu },
+        { "io-1", "io-1 of the pool of readers", "Reader.read", 11, &gils[0].gil, play_io, .rounds = rounds },
+        { "io-2", "io-2 of the pool of readers", "Reader.read.<locals>.again", 12, &gils[0].gil, play_io, .rounds = rounds },
+        { "cpu", "cpu: r\303\251sum\303\251s", "crunch", 13, &gils[0].gil, play_cpu, .rounds = rounds },
+        { "metrics", "metrics of all that there is", "Metrics.collect", 41, &gils[0].gil, play_hog, .rounds = rounds },
+        { "sub io", "sub io", "Reader.read", 15, &gils[1].gil, play_io, .rounds = rounds },
+        { "sub cpu", "sub cpu", "crunch", 16, &gils[1].gil, play_cpu, .rounds = rounds },
     };
     const size_t count = sizeof(actors) / sizeof(actors[0]);
 
@@ -230,7 +247,6 @@ gil_fire_play(unsigned rounds, int wait_for_tracer)
     }
 
     for (size_t i = 0; i < count; i++) {
-        actors[i].rounds = rounds;
         int error = pthread_create(&actors[i].thread, NULL, run, &actors[i]);
         if (error != 0) {
             fprintf(stderr, "cannot start a thread: %s\n", strerror(error));
@@ -245,9 +261,9 @@ gil_fire_play(unsigned rounds, int wait_for_tracer)
     for (size_t i = 0; i < count; i++) {
         const struct actor *actor = &actors[i];
         const struct truth *truth = &actor->truth;
-        printf("%s{\"name\": \"%s\", \"tid\": %lu, \"ident\": %lu, \"gil\": \"%lx\", \"claims\": %lu, \"acquired\": %lu, "
+        printf("%s{\"name\": \"%s\", \"full_name\": \"%s\", \"function\": \"%s\", \"line\": %lu, \"tid\": %lu, \"ident\": %lu, \"gil\": \"%lx\", \"claims\": %lu, \"acquired\": %lu, "
                "\"drops\": %lu, \"forced\": %lu, \"requests\": %lu, \"waits\": %lu, \"hold_ns\": %lu, \"wait_ns\": %lu}",
-               i == 0 ? "" : ", ", actor->name, actor->tid, actor->ident, (unsigned long)(uintptr_t)actor->gil,
+               i == 0 ? "" : ", ", actor->name, actor->full_name, actor->function, actor->line, actor->tid, actor->ident, (unsigned long)(uintptr_t)actor->gil,
                truth->claims, truth->acquired, truth->drops, truth->forced, truth->requests, truth->waits,
                truth->hold_ns, truth->wait_ns);
     }
