@@ -30,7 +30,9 @@ pub const MARKERS: [Marker; 4] = [
     marker(
         header::GIL_MARKERS_CLAIM,
         header::GIL_MARKERS_CLAIM_ARGUMENTS,
-        &["ident", "tid", "gil", "file", "function", "line", "location"],
+        &[
+            "ident", "tid", "gil", "file", "function", "line", "location",
+        ],
     ),
     marker(
         header::GIL_MARKERS_ACQUIRED,

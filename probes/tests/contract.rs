@@ -216,7 +216,11 @@ fn every_way_to_break_a_note_is_found() {
             .any(|fault| matches!(fault, Fault::SemaphoreShared { .. }))
     );
     let one = two.replace("gil__acquired", "gil__functions");
-    let (faults, _) = self::faults(&one.replace("semb)", "sema)").replace(".8byte semb", ".8byte sema"), &["-O1"]);
+    let (faults, _) = self::faults(
+        &one.replace("semb)", "sema)")
+            .replace(".8byte semb", ".8byte sema"),
+        &["-O1"],
+    );
     assert!(faults.contains(&Fault::SemaphoreShared {
         name: "gil__functions",
         other: "gil__claim"

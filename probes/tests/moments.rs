@@ -174,31 +174,25 @@ fn where_a_thread_waits_is_where_it_dropped_the_gil_in_that_very_state() {
 
 #[test]
 fn nobody_who_did_not_ask_for_functions_pays_for_them() {
-    run(
-        "attach(); take(); gil_markers_drop(&gil, &gil);
+    run("attach(); take(); gil_markers_drop(&gil, &gil);
         assert(located == 0 && gil_markers_cycle.location.thread_state == 0);
         gil_markers_functions_semaphore = 1; detach(); take(); gil_markers_drop(&gil, &gil);
-        assert(located == 0);",
-    );
+        assert(located == 0);");
 }
 
 #[test]
 fn a_thread_state_that_never_got_the_gil_is_not_looked_into() {
-    run(
-        "attach(); gil_markers_functions_semaphore = 1;
+    run("attach(); gil_markers_functions_semaphore = 1;
         gil_markers_claim(&gil, 1, &gil); gil_markers_drop(&gil, &gil);
-        assert(located == 0);",
-    );
+        assert(located == 0);");
 }
 
 #[test]
 fn where_a_thread_was_in_an_earlier_session_is_forgotten() {
-    run(
-        "attach(); gil_markers_functions_semaphore = 1;
+    run("attach(); gil_markers_functions_semaphore = 1;
         take(); gil_markers_drop(&gil, &gil); assert(located == 1);
         detach(); take(); gil_markers_drop(&gil, &gil);
-        assert(gil_markers_cycle.location.thread_state == 0);",
-    );
+        assert(gil_markers_cycle.location.thread_state == 0);");
 }
 
 #[test]
