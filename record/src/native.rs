@@ -99,7 +99,13 @@ impl Tracer for Native {
             return Err(RecordError::Interrupted);
         };
         let pid = first.pid;
-        let process = Process::open(pid).ok_or(RecordError::EndedEarly { pid })?;
+        // One of many may end meanwhile.
+        let takes_in_others = plan.members.takes_in_others();
+        let process = Process::open(pid);
+        let has_ended = || !takes_in_others && process.as_ref().is_none_or(Process::has_ended);
+        if has_ended() {
+            return Err(RecordError::EndedEarly { pid });
+        }
         let follower = match plan.follower {
             Some(follower) => follower,
             None => self
@@ -109,7 +115,7 @@ impl Tracer for Native {
         let work = work(&plan.task, &plan.members);
         match Group::attach(plan.interpreters, plan.members, follower, work) {
             Ok(group) => Ok(Box::new(Running::start(group, plan.output, plan.task)?)),
-            Err(_) if process.has_ended() => Err(RecordError::EndedEarly { pid }),
+            Err(_) if has_ended() => Err(RecordError::EndedEarly { pid }),
             Err(error) => Err(attach_error(pid, &error)),
         }
     }

@@ -354,7 +354,8 @@ fn watch(
             if strikes >= PATIENCE {
                 break StopReason::Overhead;
             }
-            next_progress += PROGRESS;
+            // A look that was late shortens no second.
+            next_progress = begin.elapsed() + PROGRESS;
         }
         let left = options
             .duration

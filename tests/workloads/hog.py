@@ -17,8 +17,11 @@ libc_with_gil = ctypes.PyDLL(None)
 
 
 def collect_metrics():
+    begin = time.monotonic_ns()
     libc_with_gil.usleep(HOLD_MICROSECONDS)
+    kept = time.monotonic_ns() - begin
     time.sleep(PAUSE_SECONDS)
+    return kept
 
 
 workload = Workload(__doc__)

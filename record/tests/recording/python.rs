@@ -75,6 +75,8 @@ struct Done {
 #[derive(Debug, Deserialize)]
 struct ThreadDone {
     loops: u64,
+    /// For how long it has kept the GIL, by its own clock.
+    kept_ns: u64,
 }
 
 /// Tells which process is recorded, once it is.
@@ -113,8 +115,10 @@ fn recorded(python: &OsString, workload: &str, seconds: u32) -> (Trace, Option<T
         let (sender, attached) = mpsc::channel();
         let recorder =
             scope.spawn(move || record(&Target::Command(command), &native, &mut TellPid(sender)));
-        let pid = attached.recv().unwrap();
-        if seconds > 0 {
+        // Where it never attaches, the recorder itself says why.
+        if let Ok(pid) = attached.recv()
+            && seconds > 0
+        {
             record(&Target::Process(pid), &bpftrace, &mut Silent).unwrap();
         }
         let recording = recorder.join().unwrap().unwrap();
@@ -218,12 +222,13 @@ fn both_tracers_and_the_workload_agree() {
             );
             assert!(workload != "io_only.py" || sums.forced == 0, "{sums:?}");
             if name == "metrics" {
-                // It sleeps with the GIL for half a second each time.
-                let slept = u128::from(thread.loops) * 500_000_000;
-                let held = u128::from(sums.hold_ns);
+                // It sleeps with the GIL for half a second each time; longer, when the machine does not wake it. Before it looks at its clock again it
+                // may have had to give the GIL up.
+                let slept = thread.loops * 500_000_000;
+                let (held, kept) = (sums.hold_ns, thread.kept_ns);
                 assert!(
-                    slept <= held && held * 100 <= slept * 101,
-                    "{held} ns held, {slept} ns slept"
+                    slept <= held && kept <= held + sums.wait_ns && held <= kept + kept / 100,
+                    "{held} ns held, {kept} ns by its own clock"
                 );
             }
         }

@@ -34,7 +34,7 @@ spin(long long nanoseconds)
 static PyObject *
 burn_and_release(PyObject *self, PyObject *unused)
 {
-    spin(120000000);
+    spin(250000000);
     Py_BEGIN_ALLOW_THREADS
     clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){0, 1000000}, NULL);
     Py_END_ALLOW_THREADS
@@ -44,7 +44,7 @@ burn_and_release(PyObject *self, PyObject *unused)
 static PyObject *
 burn(PyObject *self, PyObject *unused)
 {
-    spin(120000000);
+    spin(250000000);
     Py_RETURN_NONE;
 }
 
@@ -58,8 +58,8 @@ PyInit_hog(void)
 }
 "#;
 
-/// Nothing but the module keeps the GIL for so long.
-const LONG: Duration = Duration::from_millis(110);
+/// Nothing but the module keeps the GIL for so long, not even a thread that the machine takes its processor from.
+const LONG: Duration = Duration::from_millis(240);
 
 /// Builds the module for an interpreter. The reason when that cannot be done.
 fn build(python: &OsString, folder: &Path) -> Result<PathBuf, String> {
@@ -217,7 +217,8 @@ fn the_function_that_kept_the_gil_and_then_released_it_is_named() {
 }
 
 /// A function that never lets go: its thread gives the GIL up when it is back in Python's own evaluation. What it was in before, a look at it has seen,
-/// because somebody waits.
+/// because somebody waits. On a busy machine the one who waits may get no processor to ask for the GIL in time, and then several calls are one hold, or
+/// nobody has looked: so it is called until the GIL has changed hands often enough.
 #[test]
 fn a_function_that_never_releases_is_named_while_somebody_waits() {
     let test = "a_function_that_never_releases_is_named_while_somebody_waits";
@@ -230,11 +231,17 @@ fn a_function_that_never_releases_is_named_while_somebody_waits() {
     }
     let code = "
 import threading, time
+turns = 0
 def work():
-    for _ in range(3): hog.burn()
+    changes, seen = 0, turns
+    while changes < 6:
+        hog.burn()
+        changes, seen = changes + (turns != seen), turns
 thread = threading.Thread(target=work)
 thread.start()
-while thread.is_alive(): time.sleep(0.001)
+while thread.is_alive():
+    time.sleep(0.001)
+    turns += 1
 ";
     for (flags, expected) in [
         (&[][..], "Python code"),
@@ -245,15 +252,22 @@ while thread.is_alive(): time.sleep(0.001)
         record_stacks(command, &output, Mode::Events).unwrap();
         let report = report(&output);
         let functions = functions(&report);
-        assert!(functions.len() >= 2, "{functions:?}");
+        // One of the changes may have come before the first call.
+        assert!(functions.len() >= 5, "{functions:?}");
         assert!(
             functions.iter().all(|function| *function == expected),
             "{functions:?}"
         );
         let gil = &report.summary.sessions[0].gils[0];
-        for hold in &gil.longest_holds[..functions.len()] {
-            assert_eq!(hold.within.as_deref(), Some("burn (hog.so)"));
-        }
+        let within: Vec<_> = gil.longest_holds[..functions.len()]
+            .iter()
+            .filter_map(|hold| hold.within.as_deref())
+            .collect();
+        assert!(within.len() >= 3, "{within:?}");
+        assert!(
+            within.iter().all(|function| *function == "burn (hog.so)"),
+            "{within:?}"
+        );
         // Nearly all of the time counts for the stacks that were seen meanwhile.
         let burnt = |frame: &Frame| frame.function.as_deref() == Some("burn");
         let stacks = gil
@@ -261,7 +275,7 @@ while thread.is_alive(): time.sleep(0.001)
             .iter()
             .filter(|stack| stack.frames.iter().any(burnt));
         let held: u64 = stacks.map(|stack| stack.hold_ns).sum();
-        assert!(held >= 240_000_000, "{held} ns");
+        assert!(held >= 3 * 250_000_000, "{held} ns");
     }
 }
 
