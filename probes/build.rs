@@ -1,22 +1,21 @@
-//! Reads the constants of the marker contract out of the C header, which is their one home.
+//! Reads the constants of the marker contract out of the C headers, which are their one home.
 
 use std::path::PathBuf;
 
 fn main() {
-    let header = "include/gil_markers.h";
     println!("cargo::rerun-if-changed=include");
     let constants = bindgen::Builder::default()
-        .header(header)
+        .headers(["include/gil_markers.h", "include/gil_spans.h"])
         .clang_arg("-D_GNU_SOURCE")
-        .allowlist_var("GIL_MARKERS_[A-Z_]*[A-Z]")
+        .allowlist_var("GIL_(MARKERS|SPANS)_[A-Z_]*[A-Z]")
         .allowlist_type("none")
         .generate_cstr(true)
         .generate()
-        .unwrap_or_else(|error| panic!("bindgen could not read {header}: {error}"));
+        .unwrap_or_else(|error| panic!("bindgen could not read the headers: {error}"));
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     constants
         .write_to_file(out.join("contract.rs"))
-        .unwrap_or_else(|error| panic!("cannot write the constants of {header}: {error}"));
+        .unwrap_or_else(|error| panic!("cannot write the constants of the headers: {error}"));
     compile_firing_program();
 }
 

@@ -26,7 +26,8 @@
 
 /* A note in the stapsdt format, version 3, as sys/sdt.h writes it. Written out here because sys/sdt.h knows neither a
  * semaphore shared by several markers nor a nop of another size for some of them, and CPython's own DTrace probes use it
- * in the same translation unit. */
+ * in the same translation unit. The relocation of no bytes is what keeps the section that tells how far the notes' addresses moved: a
+ * linker that drops sections to which nobody refers (rustc has it do so) takes no note for a reference. */
 #define GIL_MARKERS_NOTE_(name, arguments)                              \
     "771: " GIL_MARKERS_NOP_ "\n"                                       \
     ".pushsection .note.stapsdt, \"?\", \"note\"\n"                     \
@@ -42,6 +43,7 @@
     ".asciz \"" arguments "\"\n"                                        \
     "775: .balign 4\n"                                                  \
     ".popsection\n"                                                     \
+    ".reloc 771b, BFD_RELOC_NONE, _.stapsdt.base\n"                     \
     ".ifndef _.stapsdt.base\n"                                          \
     ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n" \
     ".weak _.stapsdt.base\n"                                            \
@@ -52,39 +54,39 @@
     ".endif\n"
 
 /* Arguments are registers or constants ("nr"), never memory: left to itself the compiler may name a thread-local
- * variable by its segment (%fs:), which no tracer can read. All are unsigned and 8 bytes wide. */
+ * variable by its segment (%fs:), which no tracer can read. All are unsigned and 8 bytes wide. "memory": a text that an argument points
+ * to has been written. */
 #define GIL_MARKERS_FIRE2_(counter, name, a, b)                         \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2]")                      \
         : : [semaphore] "i"(&(counter)),                                \
-        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)))
+        [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)) : "memory")
 #define GIL_MARKERS_FIRE3_(counter, name, a, b, c)                      \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3]")              \
         : : [semaphore] "i"(&(counter)),                                \
         [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
-        [a3] "nr"((uint64_t)(c)))
+        [a3] "nr"((uint64_t)(c)) : "memory")
 #define GIL_MARKERS_FIRE4_(counter, name, a, b, c, d)                   \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4]")      \
         : : [semaphore] "i"(&(counter)),                                \
         [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
-        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)))
+        [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)) : "memory")
 #define GIL_MARKERS_FIRE5_(counter, name, a, b, c, d, e)                \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5]") \
         : : [semaphore] "i"(&(counter)),                                \
         [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
         [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
-        [a5] "nr"((uint64_t)(e)))
+        [a5] "nr"((uint64_t)(e)) : "memory")
 #define GIL_MARKERS_FIRE6_(counter, name, a, b, c, d, e, f)             \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5] 8@%[a6]") \
         : : [semaphore] "i"(&(counter)),                                \
         [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
         [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
-        [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)))
-
+        [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)) : "memory")
 #define GIL_MARKERS_FIRE7_(counter, name, a, b, c, d, e, f, g)          \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5] 8@%[a6] 8@%[a7]") \
@@ -92,7 +94,7 @@
         [a1] "nr"((uint64_t)(a)), [a2] "nr"((uint64_t)(b)),             \
         [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
         [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)),             \
-        [a7] "nr"((uint64_t)(g)))
+        [a7] "nr"((uint64_t)(g)) : "memory")
 #define GIL_MARKERS_FIRE10_(counter, name, a, b, c, d, e, f, g, h, i, j) \
     __asm__ __volatile__(                                               \
         GIL_MARKERS_NOTE_(name, "8@%[a1] 8@%[a2] 8@%[a3] 8@%[a4] 8@%[a5] 8@%[a6] 8@%[a7] 8@%[a8] 8@%[a9] 8@%[a10]") \
@@ -101,7 +103,7 @@
         [a3] "nr"((uint64_t)(c)), [a4] "nr"((uint64_t)(d)),             \
         [a5] "nr"((uint64_t)(e)), [a6] "nr"((uint64_t)(f)),             \
         [a7] "nr"((uint64_t)(g)), [a8] "nr"((uint64_t)(h)),             \
-        [a9] "nr"((uint64_t)(i)), [a10] "nr"((uint64_t)(j)))
+        [a9] "nr"((uint64_t)(i)), [a10] "nr"((uint64_t)(j)) : "memory")
 
 /* `noipa` also keeps GCC from specialising a copy for a constant argument, which would double the marker. A file that
  * does not call one of these functions does not have it; except without any optimisation (-O0), which CPython is not built with. */

@@ -92,6 +92,25 @@ pub const FREE_THREADING: [Marker; 4] = [
     ),
 ];
 
+/// The markers of spans, in the order in which they fire: in the files that fire them, which are no interpreters.
+pub const SPANS: [Marker; 3] = [
+    marker(
+        header::GIL_SPANS_BEGIN,
+        header::GIL_SPANS_BEGIN_ARGUMENTS,
+        &["ident", "tid", "trace_id", "span_id", "name", "parent_id"],
+    ),
+    marker(
+        header::GIL_SPANS_SWITCH,
+        header::GIL_SPANS_SWITCH_ARGUMENTS,
+        &["ident", "tid", "span_id"],
+    ),
+    marker(
+        header::GIL_SPANS_END,
+        header::GIL_SPANS_END_ARGUMENTS,
+        &["ident", "tid", "trace_id", "span_id", "name"],
+    ),
+];
+
 /// The contract's marker of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Marker> {
@@ -99,6 +118,7 @@ pub fn find(name: &str) -> Option<&'static Marker> {
         .iter()
         .chain(&ASKED_FOR)
         .chain(&FREE_THREADING)
+        .chain(&SPANS)
         .find(|marker| marker.name == name)
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use object::Architecture;
 
-use crate::catalogue::{ASKED_FOR, FREE_THREADING, MARKERS, Marker, PROVIDER};
+use crate::catalogue::{ASKED_FOR, FREE_THREADING, MARKERS, Marker, PROVIDER, SPANS};
 use crate::elf::{Image, Note};
 use crate::red_zone;
 
@@ -168,14 +168,24 @@ impl Outcome {
 /// Holds a file's markers against the contract: those that an interpreter of its kind has.
 #[must_use]
 pub fn check(image: &Image) -> Outcome {
-    let mut found: Vec<Found> = Vec::new();
-    let mut faults = Vec::new();
     let besides: &'static [Marker] = if image.free_threaded {
         &FREE_THREADING
     } else {
         &[]
     };
-    for marker in MARKERS.iter().chain(besides).chain(&ASKED_FOR) {
+    check_markers(image, MARKERS.iter().chain(besides).chain(&ASKED_FOR))
+}
+
+/// Holds the markers of spans of a file that fires them, an extension module, against the contract.
+#[must_use]
+pub fn check_spans(image: &Image) -> Outcome {
+    check_markers(image, SPANS.iter())
+}
+
+fn check_markers(image: &Image, markers: impl Iterator<Item = &'static Marker>) -> Outcome {
+    let mut found: Vec<Found> = Vec::new();
+    let mut faults = Vec::new();
+    for marker in markers {
         let before = found.len();
         found.extend(
             image

@@ -1,11 +1,11 @@
-//! Compiles the header the way CPython is compiled and holds the result against the contract.
+//! Compiles the headers the way CPython and extension modules are compiled and holds the result against the contract.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gil_probes::check::{Fault, Nop, check};
+use gil_probes::check::{Fault, Nop, check, check_spans};
 use gil_probes::elf;
 
 const PROGRAM: &str = r#"
@@ -48,6 +48,22 @@ void stop(void) {
     gil_markers_abandoned();
 }
 ";
+
+/// What an extension module calls.
+const SPANS: &str = r#"
+#include "gil_spans.h"
+void work(const char *name, size_t length);
+void work(const char *name, size_t length) {
+    char bounded[GIL_SPANS_NAME_BYTES + 1], trace[GIL_SPANS_TRACE_DIGITS + 1];
+    if (gil_spans_enabled()) {
+        gil_spans_name(bounded, name, length);
+        gil_spans_trace(trace, (const unsigned char *)"0123456789abcdef");
+        gil_spans_fire_begin(trace, 1, bounded, 0);
+        gil_spans_fire_switch(1);
+        gil_spans_fire_end(trace, 1, bounded);
+    }
+}
+"#;
 
 fn compile(folder: &Path, source: &str, flags: &[&str]) -> PathBuf {
     let input = folder.join("markers.c");
@@ -109,6 +125,30 @@ fn a_free_threaded_interpreter_has_more_markers() {
     // Without what says that it is free-threaded, nobody misses them.
     let source = source.replace("_Py_DecRefShared", "something_else");
     assert_eq!(faults(&source, &["-O2"]).0, []);
+}
+
+#[test]
+fn markers_of_spans_keep_their_contract_in_an_extension_module() {
+    let folder = tempfile::tempdir().unwrap();
+    for flags in [
+        ["-O0"].as_slice(),
+        &["-O2"],
+        &["-O3", "-flto"],
+        &[
+            "-O2",
+            "-ffunction-sections",
+            "-Wl,--gc-sections,--strip-all",
+        ],
+    ] {
+        let image = elf::read(&compile(folder.path(), SPANS, flags)).unwrap();
+        let outcome = check_spans(&image);
+        assert_eq!(outcome.faults, [], "{flags:?}");
+        assert_eq!(outcome.nop(), Some(Nop::One), "{flags:?}");
+        assert_eq!(check(&image).faults, [Fault::NoMarkers], "{flags:?}");
+    }
+    let without = SPANS.replace("gil_spans_fire_switch(1);", "");
+    let image = elf::read(&compile(folder.path(), &without, &["-O2"])).unwrap();
+    assert_eq!(check_spans(&image).faults, [Fault::Missing("span__switch")]);
 }
 
 #[test]
