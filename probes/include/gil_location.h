@@ -7,10 +7,9 @@
 #ifndef GIL_LOCATION_H
 #define GIL_LOCATION_H
 
-#include <stdint.h>
+#include "gil_note.h"
 
-/* Bytes of a text that is handed to a tracer, without the NUL at its end. */
-#define GIL_MARKERS_TEXT_BYTES 255
+#include <stdint.h>
 
 struct gil_markers_location {
     const void *thread_state;   /* whose it is; NULL: nothing is known */

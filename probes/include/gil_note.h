@@ -12,6 +12,9 @@
 
 #define GIL_MARKERS_PROVIDER "python"
 
+/* Bytes of a text that is handed to a tracer, without the NUL at its end. */
+#define GIL_MARKERS_TEXT_BYTES 255
+
 /* What a tracer's breakpoint replaces. From 6.18 on, kernels turn a 5-byte nop into a call, which is twice as fast but
  * pushes onto the stack: it would overwrite the red zone of a leaf function, so whoever includes this file with
  * GIL_MARKERS_NOP5 compiles with -mno-red-zone. */

@@ -25,8 +25,6 @@
 #define GIL_SPANS_SWITCH "span__switch"
 #define GIL_SPANS_SWITCH_ARGUMENTS 3    /* ident, tid, span_id */
 
-/* A name has at most so many bytes. */
-#define GIL_SPANS_NAME_BYTES 255
 /* A trace id is so many hexadecimal digits. */
 #define GIL_SPANS_TRACE_DIGITS 32
 
@@ -67,7 +65,7 @@ gil_spans_sequence(const unsigned char *text, size_t rest, uint32_t *code)
 /* A name as a marker carries it: the beginning of `text`, cut between two characters. Control characters, U+0000 among them, line and
  * paragraph separators, and every byte that is no UTF-8 become U+FFFD, so that a name is one line of text wherever it is printed. */
 static inline void
-gil_spans_name(char name[GIL_SPANS_NAME_BYTES + 1], const char *text, size_t length)
+gil_spans_name(char name[GIL_MARKERS_TEXT_BYTES + 1], const char *text, size_t length)
 {
     const unsigned char *bytes = (const unsigned char *)text;
     size_t from = 0, to = 0;
@@ -77,7 +75,7 @@ gil_spans_name(char name[GIL_SPANS_NAME_BYTES + 1], const char *text, size_t len
         int plain = taken != 0 && code >= 0x20 && (code < 0x7f || code > 0x9f) && code != 0x2028 && code != 0x2029;
         const char *source = plain ? text + from : "\xef\xbf\xbd";
         size_t size = plain ? taken : 3;
-        if (to + size > GIL_SPANS_NAME_BYTES) {
+        if (to + size > GIL_MARKERS_TEXT_BYTES) {
             break;
         }
         memcpy(name + to, source, size);

@@ -16,6 +16,12 @@ pub const CONTRACT_VERSION: u32 = header::GIL_MARKERS_CONTRACT_VERSION;
 /// The provider under which all markers are listed.
 pub const PROVIDER: &str = text(header::GIL_MARKERS_PROVIDER);
 
+/// Bytes of a text that a marker tells, without the NUL at its end.
+pub const TEXT_BYTES: usize = header::GIL_MARKERS_TEXT_BYTES as usize;
+
+/// Hexadecimal digits of a trace id, as the markers of spans tell it.
+pub const TRACE_DIGITS: usize = header::GIL_SPANS_TRACE_DIGITS as usize;
+
 /// One marker of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marker {

@@ -54,7 +54,7 @@ const SPANS: &str = r#"
 #include "gil_spans.h"
 void work(const char *name, size_t length);
 void work(const char *name, size_t length) {
-    char bounded[GIL_SPANS_NAME_BYTES + 1], trace[GIL_SPANS_TRACE_DIGITS + 1];
+    char bounded[GIL_MARKERS_TEXT_BYTES + 1], trace[GIL_SPANS_TRACE_DIGITS + 1];
     if (gil_spans_enabled()) {
         gil_spans_name(bounded, name, length);
         gil_spans_trace(trace, (const unsigned char *)"0123456789abcdef");

@@ -1,6 +1,8 @@
 //! What the markers tell of threads' names, and of the Python code in which a thread gives the GIL up and waits for it: held against what
 //! the threads of a program know of themselves, with a tracer that is not ours.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,8 +17,10 @@ const TEXT_BYTES: usize = 255;
 /// Bytes of a string that bpftrace keeps, without the NUL at its end.
 const BPFTRACE_BYTES: usize = 63;
 
-/// By thread, line, function and file: how often.
-type Places = BTreeMap<(u64, u64, Vec<u8>, Vec<u8>), u64>;
+/// A thread, a line, a function and a file.
+type Place = (u64, u64, Vec<u8>, Vec<u8>);
+/// How often a marker fired there.
+type Places = BTreeMap<Place, u64>;
 
 fn libpython(prefix: &Path) -> PathBuf {
     let series = series(prefix);
@@ -78,7 +82,7 @@ fn number(digits: &[u8]) -> u64 {
 }
 
 /// `TID, LINE, FUNCTION, FILE]: COUNT`.
-fn place(bytes: &[u8]) -> Option<((u64, u64, Vec<u8>, Vec<u8>), u64)> {
+fn place(bytes: &[u8]) -> Option<(Place, u64)> {
     let (tid, rest) = split(bytes, b", ")?;
     let (line, rest) = split(rest, b", ")?;
     let (function, rest) = split(rest, b", ")?;

@@ -54,10 +54,10 @@ is_news(Span *span)
 }
 
 static void
-write_name(char name[GIL_SPANS_NAME_BYTES + 1], PyObject *text)
+write_name(char name[GIL_MARKERS_TEXT_BYTES + 1], PyObject *text)
 {
     /* A character has at least one byte: the rest of a long name is not even encoded. */
-    PyObject *beginning = PyUnicode_Substring(text, 0, GIL_SPANS_NAME_BYTES);
+    PyObject *beginning = PyUnicode_Substring(text, 0, GIL_MARKERS_TEXT_BYTES);
     /* Lone surrogates come out as bytes that are no UTF-8, and are treated as such. */
     PyObject *bytes = beginning == NULL ? NULL : PyUnicode_AsEncodedString(beginning, "utf-8", "surrogatepass");
     if (bytes == NULL) {
@@ -74,7 +74,7 @@ write_name(char name[GIL_SPANS_NAME_BYTES + 1], PyObject *text)
 void
 tracer_begin(Span *span)
 {
-    char trace[GIL_SPANS_TRACE_DIGITS + 1], name[GIL_SPANS_NAME_BYTES + 1];
+    char trace[GIL_SPANS_TRACE_DIGITS + 1], name[GIL_MARKERS_TEXT_BYTES + 1];
     gil_spans_trace(trace, span->trace_id);
     write_name(name, span->name);
     is_news(span);
@@ -85,7 +85,7 @@ tracer_begin(Span *span)
 void
 tracer_end(Span *span)
 {
-    char trace[GIL_SPANS_TRACE_DIGITS + 1], name[GIL_SPANS_NAME_BYTES + 1];
+    char trace[GIL_SPANS_TRACE_DIGITS + 1], name[GIL_MARKERS_TEXT_BYTES + 1];
     gil_spans_trace(trace, span->trace_id);
     write_name(name, span->name);
     now_working(0);
