@@ -42,9 +42,11 @@
 #define GIL_MARKERS_DROP_REQUEST "gil__drop__request"
 #define GIL_MARKERS_DROP_REQUEST_ARGUMENTS 4    /* ident, tid, gil, holder ident */
 
-/* Asked for apart from those: each has a semaphore of its own. */
+/* Asked for apart from those: these two have a semaphore of their own, and so has the third. */
 #define GIL_MARKERS_FUNCTIONS "gil__functions"
 #define GIL_MARKERS_FUNCTIONS_ARGUMENTS 2       /* ident, tid */
+#define GIL_MARKERS_LOCATION "gil__location"
+#define GIL_MARKERS_LOCATION_ARGUMENTS 6        /* ident, tid, file, function, line, location */
 #define GIL_MARKERS_THREAD_NAME "thread__name"
 #define GIL_MARKERS_THREAD_NAME_ARGUMENTS 3     /* ident, tid, name */
 
@@ -65,7 +67,7 @@ extern volatile unsigned short gil_markers_semaphore;
 volatile unsigned short gil_markers_semaphore
     __attribute__((GIL_MARKERS_SHARED_, section(".probes"), used)) = 0;
 
-/* Likewise, of those who want functions; counted by attaching to gil__functions. */
+/* Likewise, of those who want functions; counted by attaching to gil__functions or gil__location. */
 extern volatile unsigned short gil_markers_functions_semaphore;
 volatile unsigned short gil_markers_functions_semaphore
     __attribute__((GIL_MARKERS_SHARED_, section(".probes"), used)) = 0;
@@ -174,6 +176,15 @@ gil_markers_fire_functions(void)
                        gil_markers_tid());
 }
 
+/* For tracers that read no more than six arguments of a marker, as bpftrace. */
+static GIL_MARKERS_ONCE_ void
+gil_markers_fire_location(const struct gil_markers_location *location)
+{
+    GIL_MARKERS_FIRE6_(gil_markers_functions_semaphore, GIL_MARKERS_LOCATION, gil_markers_ident(),
+                       gil_markers_tid(), (uintptr_t)location->file, (uintptr_t)location->function,
+                       location->line, location->number);
+}
+
 static GIL_MARKERS_ONCE_ void
 gil_markers_fire_claim(const void *gil, int taken, const void *thread_state)
 {
@@ -238,6 +249,9 @@ gil_markers_fire_drop(const void *gil, const void *thread_state, uint64_t acquir
     GIL_MARKERS_FIRE10_(gil_markers_semaphore, GIL_MARKERS_DROP, ident, gil_markers_tid(),
                         (uintptr_t)gil, forced, hold, wait, (uintptr_t)location.file,
                         (uintptr_t)location.function, location.line, location.number);
+    if (location.thread_state != NULL) {
+        gil_markers_fire_location(&location);
+    }
 }
 
 static GIL_MARKERS_ONCE_ void

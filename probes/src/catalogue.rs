@@ -60,19 +60,26 @@ pub const MARKERS: [Marker; 4] = [
     ),
 ];
 
-/// The other markers of every build: each has a semaphore of its own, and says what not every tracer wants to know.
-pub const ASKED_FOR: [Marker; 2] = [
+/// What every build has for those who want to know where in Python code a thread is. They share a semaphore of their own.
+pub const FUNCTIONS: [Marker; 2] = [
     marker(
         header::GIL_MARKERS_FUNCTIONS,
         header::GIL_MARKERS_FUNCTIONS_ARGUMENTS,
         &["ident", "tid"],
     ),
     marker(
-        header::GIL_MARKERS_THREAD_NAME,
-        header::GIL_MARKERS_THREAD_NAME_ARGUMENTS,
-        &["ident", "tid", "name"],
+        header::GIL_MARKERS_LOCATION,
+        header::GIL_MARKERS_LOCATION_ARGUMENTS,
+        &["ident", "tid", "file", "function", "line", "location"],
     ),
 ];
+
+/// What every build has for those who want to know what threads are called. It has a semaphore of its own.
+pub const NAMES: [Marker; 1] = [marker(
+    header::GIL_MARKERS_THREAD_NAME,
+    header::GIL_MARKERS_THREAD_NAME_ARGUMENTS,
+    &["ident", "tid", "name"],
+)];
 
 /// What a free-threaded build has besides, in the order in which they fire. They share the semaphore of the GIL's markers.
 pub const FREE_THREADING: [Marker; 4] = [
@@ -122,7 +129,8 @@ pub const SPANS: [Marker; 3] = [
 pub fn find(name: &str) -> Option<&'static Marker> {
     MARKERS
         .iter()
-        .chain(&ASKED_FOR)
+        .chain(&FUNCTIONS)
+        .chain(&NAMES)
         .chain(&FREE_THREADING)
         .chain(&SPANS)
         .find(|marker| marker.name == name)

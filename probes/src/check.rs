@@ -4,7 +4,7 @@ use std::fmt;
 
 use object::Architecture;
 
-use crate::catalogue::{ASKED_FOR, FREE_THREADING, MARKERS, Marker, PROVIDER, SPANS};
+use crate::catalogue::{FREE_THREADING, FUNCTIONS, MARKERS, Marker, NAMES, PROVIDER, SPANS};
 use crate::elf::{Image, Note};
 use crate::red_zone;
 
@@ -94,7 +94,7 @@ pub enum Fault {
         /// The semaphore's address.
         address: u64,
     },
-    /// Two markers have different semaphores.
+    /// Two markers that are asked for together have different semaphores.
     #[error(
         "{name} has another semaphore than {first}: attaching to one would not switch the clock on for all"
     )]
@@ -104,7 +104,7 @@ pub enum Fault {
         /// The first marker.
         first: &'static str,
     },
-    /// A marker that is asked for apart has the semaphore of another.
+    /// A marker has the semaphore of one that is asked for apart from it.
     #[error(
         "{name} has the semaphore of {other}: attaching to one would make the process pay for both"
     )]
@@ -173,19 +173,22 @@ pub fn check(image: &Image) -> Outcome {
     } else {
         &[]
     };
-    check_markers(image, MARKERS.iter().chain(besides).chain(&ASKED_FOR))
+    let gil: Vec<&Marker> = MARKERS.iter().chain(besides).collect();
+    let functions: Vec<&Marker> = FUNCTIONS.iter().collect();
+    check_markers(image, &[gil, functions, NAMES.iter().collect()])
 }
 
 /// Holds the markers of spans of a file that fires them, an extension module, against the contract.
 #[must_use]
 pub fn check_spans(image: &Image) -> Outcome {
-    check_markers(image, SPANS.iter())
+    check_markers(image, &[SPANS.iter().collect()])
 }
 
-fn check_markers(image: &Image, markers: impl Iterator<Item = &'static Marker>) -> Outcome {
+/// Each group of markers has a semaphore of its own.
+fn check_markers(image: &Image, groups: &[Vec<&'static Marker>]) -> Outcome {
     let mut found: Vec<Found> = Vec::new();
     let mut faults = Vec::new();
-    for marker in markers {
+    for &marker in groups.iter().flatten() {
         let before = found.len();
         found.extend(
             image
@@ -213,7 +216,7 @@ fn check_markers(image: &Image, markers: impl Iterator<Item = &'static Marker>) 
     for one in &found {
         check_arguments(one, &mut faults);
         check_place(image, one, &mut faults);
-        check_semaphore(image, one, &found, &mut faults);
+        check_semaphore(image, one, &found, groups, &mut faults);
     }
     Outcome { found, faults }
 }
@@ -270,7 +273,13 @@ fn check_place(image: &Image, found: &Found, faults: &mut Vec<Fault>) {
     }
 }
 
-fn check_semaphore(image: &Image, found: &Found, all: &[Found], faults: &mut Vec<Fault>) {
+fn check_semaphore(
+    image: &Image,
+    found: &Found,
+    all: &[Found],
+    groups: &[Vec<&'static Marker>],
+    faults: &mut Vec<Fault>,
+) {
     let name = found.marker.name;
     let address = found.note.semaphore;
     let is_writable = address != 0
@@ -280,23 +289,24 @@ fn check_semaphore(image: &Image, found: &Found, all: &[Found], faults: &mut Vec
     if !is_writable {
         faults.push(Fault::Semaphore { name, address });
     }
-    let has_own = |one: &Found| ASKED_FOR.iter().any(|marker| marker == one.marker);
-    if has_own(found) {
-        let other = all
-            .iter()
-            .find(|other| other.marker != found.marker && other.note.semaphore == address);
-        faults.extend(other.map(|other| Fault::SemaphoreShared {
-            name,
-            other: other.marker.name,
-        }));
-    } else if let Some(first) = all.iter().find(|first| !has_own(first))
-        && address != first.note.semaphore
-    {
+    let group_of = |one: &Found| groups.iter().position(|group| group.contains(&one.marker));
+    let group = group_of(found);
+    let first = all.iter().find(|first| group_of(first) == group);
+    if let Some(first) = first.filter(|first| first.note.semaphore != address) {
         faults.push(Fault::SemaphoreNotShared {
             name,
             first: first.marker.name,
         });
     }
+    let is_earlier = |other: &&Found| group_of(other) < group && other.note.semaphore == address;
+    faults.extend(
+        all.iter()
+            .find(is_earlier)
+            .map(|other| Fault::SemaphoreShared {
+                name,
+                other: other.marker.name,
+            }),
+    );
 }
 
 fn nop_at(image: &Image, address: u64) -> Option<Nop> {

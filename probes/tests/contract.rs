@@ -166,19 +166,20 @@ fn five_byte_nops_in_a_file_that_cannot_be_checked() {
         "-Wl,--strip-all",
     ];
     let (faults, _) = faults(PROGRAM, &flags);
-    assert_eq!(faults.len(), 6, "{faults:?}");
+    assert_eq!(faults.len(), 7, "{faults:?}");
     assert!(matches!(faults[0], Fault::RedZoneUnknown("gil__claim")));
 }
 
 #[test]
 fn a_marker_that_is_missing_is_named() {
     let source = PROGRAM.replace("gil_markers_drop(&gil, &gil);", "");
-    // The first drop after functions were asked for says so.
+    // A drop says where it is, and the first one that it does.
     assert_eq!(
         faults(&source, &["-O2"]).0,
         [
             Fault::Missing("gil__drop"),
-            Fault::Missing("gil__functions")
+            Fault::Missing("gil__functions"),
+            Fault::Missing("gil__location"),
         ]
     );
 }

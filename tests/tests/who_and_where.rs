@@ -34,8 +34,8 @@ fn script(library: &Path) -> String {
     format!(
         "{at}:gil__functions {{ @functions = count(); }}
          {at}:thread__name {{ printf(\"%d %s\\n\", arg1, str(arg2)); }}
-         {at}:gil__drop /arg9 != 0/ {{ @drops[arg1, arg8, str(arg7), str(arg6)] = count(); }}
-         {at}:gil__claim /arg6 != 0/ {{ @claims[arg1, arg5, str(arg4), str(arg3)] = count(); }}"
+         {at}:gil__location {{ @drops[arg1, arg4, str(arg3), str(arg2)] = count(); }}
+         {at}:gil__claim /arg3 != 0/ {{ @claims[arg1, arg5, str(arg4), str(arg3)] = count(); }}"
     )
 }
 
