@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gil_probes::catalogue;
 use gil_tests::{is_free_threaded, not_run, prefix, prefixes, run, text, why_no_tracing};
 
 /// The prefixes with markers; says so when there are none.
@@ -31,12 +32,19 @@ fn every_marker_keeps_the_contract() {
         let output = verify(&["--json"], &prefix);
         assert!(output.status.success(), "{}", text(&output));
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let markers = if is_free_threaded(&prefix) { 8 } else { 4 };
-        assert_eq!(
-            json["markers"].as_array().unwrap().len(),
-            markers,
-            "{json:#}"
-        );
+        let mut contract: Vec<_> = [
+            &catalogue::MARKERS[..],
+            &catalogue::FUNCTIONS,
+            &catalogue::NAMES,
+        ]
+        .concat();
+        if is_free_threaded(&prefix) {
+            contract.extend(catalogue::FREE_THREADING);
+        }
+        let found = json["markers"].as_array().unwrap();
+        let found: BTreeSet<_> = found.iter().map(|marker| marker["name"].as_str()).collect();
+        let contract: BTreeSet<_> = contract.iter().map(|marker| Some(marker.name)).collect();
+        assert_eq!(found, contract, "{json:#}");
     }
 }
 

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use gil_probes::catalogue::TEXT_BYTES;
 use gil_tests::{is_free_threaded, not_run, prefixes, series, why_no_tracing, workload};
 use serde_json::Value;
 
-/// Bytes of a text that a marker tells.
-const TEXT_BYTES: usize = 255;
 /// Bytes of a string that bpftrace keeps, without the NUL at its end.
 const BPFTRACE_BYTES: usize = 63;
 
