@@ -97,6 +97,15 @@ pub fn is_free_threaded(prefix: &Path) -> bool {
     series(prefix).ends_with('t')
 }
 
+/// The shared library of a prefix that `tests/run` has built, which holds the interpreter.
+#[must_use]
+pub fn library(prefix: &Path) -> PathBuf {
+    let series = series(prefix);
+    let minor = series.trim_end_matches('t');
+    let suffix = if is_free_threaded(prefix) { "t" } else { "" };
+    prefix.join(format!("lib/libpython{minor}{suffix}.so.1.0"))
+}
+
 /// All prefixes that `tests/run` has built.
 #[must_use]
 pub fn prefixes() -> Vec<PathBuf> {

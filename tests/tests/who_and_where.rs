@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use gil_probes::catalogue::TEXT_BYTES;
-use gil_tests::{is_free_threaded, not_run, prefixes, series, why_no_tracing, workload};
+use gil_tests::{is_free_threaded, library, not_run, prefixes, series, why_no_tracing, workload};
 use serde_json::Value;
 
 /// Bytes of a string that bpftrace keeps, without the NUL at its end.
@@ -20,13 +20,6 @@ const BPFTRACE_BYTES: usize = 63;
 type Place = (u64, u64, Vec<u8>, Vec<u8>);
 /// How often a marker fired there.
 type Places = BTreeMap<Place, u64>;
-
-fn libpython(prefix: &Path) -> PathBuf {
-    let series = series(prefix);
-    let series = series.trim_end_matches('t');
-    let suffix = if is_free_threaded(prefix) { "t" } else { "" };
-    prefix.join(format!("lib/libpython{series}{suffix}.so.1.0"))
-}
 
 fn script(library: &Path) -> String {
     let at = format!("usdt:{}:python", library.display());
@@ -142,7 +135,7 @@ fn observe(prefix: &Path) -> (Seen, Value) {
     let pid = serde_json::from_str::<Value>(&line).unwrap()["pid"].to_string();
 
     let mut tracer = Command::new("bpftrace");
-    tracer.args(["-p", &pid, "-e", &script(&libpython(prefix))]);
+    tracer.args(["-p", &pid, "-e", &script(&library(prefix))]);
     let tracer = tracer.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut tracer = Running(tracer.spawn().unwrap());
     let mut from_tracer = BufReader::new(tracer.0.stdout.take().unwrap());
