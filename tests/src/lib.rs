@@ -136,6 +136,35 @@ pub fn series(prefix: &Path) -> String {
     series + free_threaded
 }
 
+/// What is wrong with a file by one of the schemas that check-jsonschema brings; says that the test did not run where that is missing.
+///
+/// # Panics
+/// When Python cannot be run.
+#[must_use]
+pub fn against_json_schema(test: &str, schema: &str, file: &Path) -> Option<String> {
+    let Some(python) = std::env::var_os("GILBUILD_TEST_PYTHON") else {
+        not_run(
+            test,
+            "no Python with check-jsonschema: run it by ./dev test",
+        );
+        return None;
+    };
+    let checked = Command::new(&python)
+        .args(["-m", "check_jsonschema", "--builtin-schema", schema])
+        .arg(file)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", python.display()));
+    let said = text(&checked);
+    if said.contains("No module named") {
+        not_run(
+            test,
+            "check-jsonschema is not installed for GILBUILD_TEST_PYTHON",
+        );
+        return None;
+    }
+    (!checked.status.success()).then_some(said)
+}
+
 /// All that a program said, its stdout first.
 #[must_use]
 pub fn text(output: &Output) -> String {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use gil_tests::{gilbuild, not_run, prefix, run, text};
+use gil_tests::{against_json_schema, gilbuild, not_run, prefix, run, text};
 use serde_json::Value;
 
 fn project(name: &str) -> PathBuf {
@@ -199,27 +199,12 @@ fn the_action_lists_cells_for_the_workflow() {
 #[test]
 fn action_and_workflow_are_what_github_takes() {
     let test = "action_and_workflow_are_what_github_takes";
-    let Some(python) = std::env::var_os("GILBUILD_TEST_PYTHON") else {
-        return not_run(
-            test,
-            "no Python with check-jsonschema: run it by ./dev test",
-        );
-    };
     for (schema, file) in [
         ("vendor.github-actions", "action.yml"),
         ("vendor.github-workflows", ".github/workflows/images.yml"),
     ] {
-        let checked = Command::new(&python)
-            .args(["-m", "check_jsonschema", "--builtin-schema", schema])
-            .arg(project(file))
-            .output()
-            .unwrap();
-        if text(&checked).contains("No module named") {
-            return not_run(
-                test,
-                "check-jsonschema is not installed for GILBUILD_TEST_PYTHON",
-            );
+        if let Some(fault) = against_json_schema(test, schema, &project(file)) {
+            panic!("{fault}");
         }
-        assert!(checked.status.success(), "{}", text(&checked));
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use gil_tests::containers::{attempt, gilbuild_with_kept_caches, tool};
-use gil_tests::{gilbuild, long_tests, not_run, run, text, why_no_tracing};
+use gil_tests::{against_json_schema, gilbuild, long_tests, not_run, run, text, why_no_tracing};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Container, Namespace, Service};
 use serde::Serialize;
@@ -91,6 +91,15 @@ fn a_manifest_with_a_slip_is_noticed() {
     assert!(checked.is_err());
 }
 
+#[test]
+fn the_compose_file_is_what_compose_takes() {
+    let test = "the_compose_file_is_what_compose_takes";
+    let schema = "vendor.compose-spec";
+    if let Some(fault) = against_json_schema(test, schema, &containers("compose.yaml")) {
+        panic!("{fault}");
+    }
+}
+
 /// A pod that podman has started from a manifest; taken down with this.
 struct Pod(PathBuf);
 
@@ -117,6 +126,51 @@ impl Pod {
         }
         assert!(output.status.success(), "{}", gil_tests::text(&output));
         Some(pod)
+    }
+}
+
+/// What podman-compose has started from the Compose file; taken down with this.
+struct Project(PathBuf);
+
+impl Project {
+    fn start(test: &str, port: u16, folder: &Path) -> Option<Self> {
+        // The same file with a port that is free here, on the host's network: others may not be allowed.
+        let compose = fs_err::read_to_string(containers("compose.yaml")).unwrap();
+        let file = folder.join("compose.yaml");
+        let mapping = "ports:\n      - \"127.0.0.1:8000:8000\"\n";
+        assert!(compose.contains(mapping));
+        let compose = compose
+            .replace(mapping, "network_mode: host\n")
+            .replace("--port=8000", &format!("--port={port}"));
+        fs_err::write(&file, compose).unwrap();
+        let project = Self(file);
+        match project.compose(&["up", "--detach", "service"]) {
+            Ok(output) => assert!(output.status.success(), "{}", text(&output)),
+            Err(error) => {
+                not_run(
+                    test,
+                    &format!("the Compose file: podman-compose is not installed ({error})"),
+                );
+                return None;
+            }
+        }
+        Some(project)
+    }
+
+    fn compose(&self, arguments: &[&str]) -> std::io::Result<Output> {
+        let file = self.0.to_string_lossy();
+        let all = [
+            &["--file", &file, "--project-name", "gil-service"],
+            arguments,
+        ]
+        .concat();
+        attempt("podman-compose", &all)
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = self.compose(&["down"]);
     }
 }
 
@@ -185,6 +239,70 @@ fn recorded(folder: &Path, port: u16, pid: &str, hog: bool) -> Value {
     serde_json::from_slice(&report.stdout).unwrap()
 }
 
+/// The image of the service, on an image of ours; removed with this.
+struct ServiceImage;
+
+impl ServiceImage {
+    fn build(test: &str, folder: &Path) -> Option<Self> {
+        let archive = folder.join("python.tar");
+        let output = gilbuild_with_kept_caches()
+            .args(["image", "3.13", "--optimize=none"])
+            .arg(format!(
+                "--output=docker-archive:{}:gilbuild-test/python:1",
+                archive.display()
+            ))
+            .output()
+            .unwrap();
+        if output.status.code() == Some(3) {
+            not_run(test, &text(&output));
+            return None;
+        }
+        assert!(output.status.success(), "{}", text(&output));
+        let load = ["load", "--input", &archive.to_string_lossy()];
+        tool(test, "podman", &load)?;
+        let service = containers("service");
+        let build = [
+            "build",
+            "--isolation=chroot",
+            "--build-arg=PYTHON=gilbuild-test/python:1",
+            "--tag=gil-service:1",
+            &service.to_string_lossy(),
+        ];
+        tool(test, "podman", &build)?;
+        Some(Self)
+    }
+}
+
+impl Drop for ServiceImage {
+    fn drop(&mut self) {
+        let images = ["rmi", "gil-service:1", "gilbuild-test/python:1"];
+        let _ = attempt("podman", &images);
+    }
+}
+
+/// Puts load on the service in that container and demands that it is judged rightly, whatever it is asked for.
+fn judged_rightly(test: &str, folder: &Path, port: u16, container: &str) {
+    assert!(ask(port, "/healthz").ends_with("ok\n"));
+    let format = "--format={{.State.Pid}}";
+    let pid = tool(test, "podman", &["inspect", format, container]).unwrap();
+    let pid = pid.trim();
+    for (hog, kind) in [(false, "not_the_gil"), (true, "gil_bound")] {
+        let report = recorded(folder, port, pid, hog);
+        let verdict = &report["verdict"];
+        assert_eq!(verdict["kind"], kind, "{verdict:#}");
+        assert!(report.to_string().contains("worker_0"), "no thread names");
+    }
+    let metrics = ask(port, "/metrics");
+    for line in [
+        "http_requests_total{path=\"/statement\",status=\"200\"}",
+        "http_request_duration_seconds_bucket{le=\"+Inf\"}",
+        "service_threads 8",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let _ = tool(test, "podman", &["healthcheck", "run", container]);
+}
+
 #[test]
 fn the_service_is_judged_rightly_under_load() {
     let test = "the_service_is_judged_rightly_under_load";
@@ -195,74 +313,16 @@ fn the_service_is_judged_rightly_under_load() {
         return not_run(test, &reason);
     }
     let folder = tempfile::tempdir().unwrap();
-    let archive = folder.path().join("python.tar");
-    let output = gilbuild_with_kept_caches()
-        .args(["image", "3.13", "--optimize=none"])
-        .arg(format!(
-            "--output=docker-archive:{}:gilbuild-test/python:1",
-            archive.display()
-        ))
-        .output()
-        .unwrap();
-    if output.status.code() == Some(3) {
-        return not_run(test, &text(&output));
-    }
-    assert!(output.status.success(), "{}", text(&output));
-    if tool(
-        test,
-        "podman",
-        &["load", "--input", &archive.to_string_lossy()],
-    )
-    .is_none()
-    {
-        return;
-    }
-    let service = containers("service");
-    let build = [
-        "build",
-        "--isolation=chroot",
-        "--build-arg=PYTHON=gilbuild-test/python:1",
-        "--tag=gil-service:1",
-        &service.to_string_lossy(),
-    ];
-    let _ = tool(test, "podman", &build);
-
-    let port = free_port();
-    let Some(pod) = Pod::start(test, "kubernetes/service.yaml", port, folder.path()) else {
+    let folder = folder.path();
+    let Some(_image) = ServiceImage::build(test, folder) else {
         return;
     };
-    assert!(ask(port, "/healthz").ends_with("ok\n"));
-    let container = "gil-service-pod-0-service";
-    let format = "--format={{.State.Pid}}";
-    let pid = tool(test, "podman", &["inspect", format, container]).unwrap();
-    let pid = pid.trim();
-
-    let quiet = recorded(folder.path(), port, pid, false);
-    let busy = recorded(folder.path(), port, pid, true);
-    assert_eq!(
-        quiet["verdict"]["kind"], "not_the_gil",
-        "{:#}",
-        quiet["verdict"]
-    );
-    assert_eq!(
-        busy["verdict"]["kind"], "gil_bound",
-        "{:#}",
-        busy["verdict"]
-    );
-    assert!(busy.to_string().contains("worker_0"), "no thread names");
-
-    let metrics = ask(port, "/metrics");
-    for line in [
-        "http_requests_total{path=\"/statement\",status=\"200\"}",
-        "http_request_duration_seconds_bucket{le=\"+Inf\"}",
-        "service_threads 8",
-    ] {
-        assert!(metrics.contains(line), "{line}: {metrics}");
+    let port = free_port();
+    if let Some(_pod) = Pod::start(test, "kubernetes/service.yaml", port, folder) {
+        judged_rightly(test, folder, port, "gil-service-pod-0-service");
     }
-    let _ = tool(test, "podman", &["healthcheck", "run", container]);
-    drop(pod);
-    let _ = attempt(
-        "podman",
-        &["rmi", "gil-service:1", "gilbuild-test/python:1"],
-    );
+    let port = free_port();
+    if let Some(_project) = Project::start(test, port, folder) {
+        judged_rightly(test, folder, port, "gil-service_service_1");
+    }
 }
