@@ -1,14 +1,13 @@
-//! Layouts in one file: OCI archives, both ways, and archives as `docker load` takes them.
+//! Layouts in one file: OCI archives, both ways.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde_json::json;
 use tar::{EntryType, Header};
 
-use crate::image::{Image, ImageError};
+use crate::image::ImageError;
 use crate::layer::{Entry, Kind, LayerReader, Limits, ReadError};
-use crate::layout::{Layout, LayoutError, digest_of};
+use crate::layout::{Layout, LayoutError};
 
 /// Why an archive cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +18,19 @@ pub enum ArchiveError {
     /// It has files that an image archive does not have.
     #[error("the archive's entry `{0}` does not belong into an OCI image: refused")]
     Foreign(String),
+    /// What an archive of Docker's must have is not in it.
+    #[error(
+        "the archive has no `{0}`: it is not what `docker save` writes, or cut off; save the image again"
+    )]
+    Missing(String),
+    /// No image of that name is in it, or several without a name to choose by.
+    #[error("{}", no_image(wanted.as_deref(), names))]
+    NoImage {
+        /// The name asked for.
+        wanted: Option<String>,
+        /// The names that there are.
+        names: Vec<String>,
+    },
     /// What is in it is no image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -28,6 +40,20 @@ pub enum ArchiveError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+fn no_image(wanted: Option<&str>, names: &[String]) -> String {
+    let there = if names.is_empty() {
+        "no image with a name".to_owned()
+    } else {
+        names.join(", ")
+    };
+    match wanted {
+        Some(wanted) => format!("the archive has no image {wanted}; there is {there}"),
+        None => {
+            format!("the archive has not one image: say which one behind a colon; there is {there}")
+        }
+    }
 }
 
 /// Unpacks an OCI archive into an empty folder.
@@ -90,50 +116,6 @@ pub fn write_oci_archive(layout: &Layout, sink: impl Write) -> Result<(), Archiv
     Ok(())
 }
 
-/// Writes an image as `docker load` and `podman load` take it: layers uncompressed, named by their digests.
-///
-/// # Errors
-/// When a blob is missing or corrupt or the sink takes no more.
-pub fn write_docker_archive(
-    layout: &Layout,
-    image: &Image,
-    name: Option<&str>,
-    sink: impl Write,
-) -> Result<(), ArchiveError> {
-    let mut archive = tar::Builder::new(sink);
-    let mut layers = Vec::new();
-    let diff_ids = image.configuration.diff_ids().map_err(ImageError::from)?;
-    for (layer, diff_id) in image.layers().iter().zip(diff_ids) {
-        let file_name = format!("{}.tar", diff_id.hex());
-        if !layers.contains(&file_name) {
-            // An archive's entry begins with its size: unpack first.
-            let mut unpacked = tempfile::tempfile()?;
-            let blob = layout.open_blob(layer)?;
-            io::copy(&mut crate::layer::decompress(blob)?, &mut unpacked)?;
-            let size = unpacked.metadata()?.len();
-            io::Seek::rewind(&mut unpacked)?;
-            append_content(&mut archive, Path::new(&file_name), size, unpacked)?;
-        }
-        layers.push(file_name);
-    }
-    let manifest = image.store(layout)?;
-    let manifest: oci_spec::image::ImageManifest =
-        crate::layout::parse("manifest of the image", &layout.read(&manifest)?)?;
-    let configuration = layout.read(manifest.config())?;
-    let digest = digest_of(manifest.config()).map_err(LayoutError::from)?;
-    let configuration_name = format!("{}.json", digest.hex());
-    append_bytes(&mut archive, &configuration_name, &configuration)?;
-    let names: Vec<&str> = name.into_iter().collect();
-    let contents = json!([{ "Config": configuration_name, "RepoTags": names, "Layers": layers }]);
-    append_bytes(
-        &mut archive,
-        "manifest.json",
-        &serde_json::to_vec(&contents).map_err(io::Error::from)?,
-    )?;
-    archive.into_inner()?.flush()?;
-    Ok(())
-}
-
 fn append_folder(archive: &mut tar::Builder<impl Write>, name: &str) -> io::Result<()> {
     let mut header = plain_header(EntryType::Directory, 0o755, 0);
     archive.append_data(&mut header, name, io::empty())
@@ -145,7 +127,7 @@ fn append_file(archive: &mut tar::Builder<impl Write>, name: &Path, file: &Path)
     append_content(archive, name, size, file)
 }
 
-fn append_bytes(
+pub(crate) fn append_bytes(
     archive: &mut tar::Builder<impl Write>,
     name: &str,
     bytes: &[u8],
@@ -153,7 +135,7 @@ fn append_bytes(
     append_content(archive, Path::new(name), bytes.len() as u64, bytes)
 }
 
-fn append_content(
+pub(crate) fn append_content(
     archive: &mut tar::Builder<impl Write>,
     name: &Path,
     size: u64,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use crate::archive::{ArchiveError, open_oci_archive};
 use crate::debian::{BootstrapError, SUITES, bootstrap, time_of};
 use crate::digest::Digest;
+use crate::docker_archive::open_docker_archive;
 use crate::image::{Image, ImageError, LayerOptions};
 use crate::layer::{LayerReader, Limits, Snapshot, UnpackError, unpack};
 use crate::layout::{Layout, LayoutError, digest_of};
@@ -23,6 +24,8 @@ pub enum Base {
     Oci(PathBuf, Option<String>),
     /// An image layout in a file, and the tag in it.
     OciArchive(PathBuf, Option<String>),
+    /// A file as `docker save` and `podman save` write it, and the name of the image in it.
+    DockerArchive(PathBuf, Option<String>),
     /// A folder with a whole system.
     Rootfs(PathBuf),
     /// An archive of a whole system.
@@ -43,7 +46,7 @@ pub struct Fetched {
 /// A text that names no base.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "there is no base `{0}`: say a Debian suite ({suites}), oci:DIR[:TAG], oci-archive:FILE[:TAG], rootfs:DIR, a tar archive's path, or an image in a registry, with a tag or with the registry's name (NAME:TAG, REGISTRY/NAME)", suites = SUITES.join(", ")
+    "there is no base `{0}`: say a Debian suite ({suites}), oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], rootfs:DIR, a tar archive's path, or an image in a registry, with a tag or with the registry's name (NAME:TAG, REGISTRY/NAME)", suites = SUITES.join(", ")
 )]
 pub struct UnknownBase(String);
 
@@ -138,6 +141,13 @@ impl Base {
                 let from = open_oci_archive(file, &work.join("layout"))?;
                 copy(&from, tag.as_deref(), layout, platform)?
             }
+            Self::DockerArchive(file, name) => {
+                let files = work.join("archive");
+                fs_err::create_dir(&files)?;
+                let name = name.as_deref();
+                let image = open_docker_archive(file, name, &files, layout, platform)?;
+                (image, None)
+            }
         };
         Ok(Fetched { image, digest })
     }
@@ -188,6 +198,10 @@ impl FromStr for Base {
                 let (path, tag) = with_tag(rest);
                 Ok(Self::OciArchive(path, tag))
             }
+            Some(("docker-archive", rest)) if !rest.is_empty() => {
+                let (path, name) = with_tag(rest);
+                Ok(Self::DockerArchive(path, name))
+            }
             Some(("rootfs", rest)) if !rest.is_empty() => Ok(Self::Rootfs(rest.into())),
             _ if Path::new(text).is_file() => Ok(Self::Tar(text.into())),
             // A bare word is more likely a suite that was mistyped.
@@ -206,6 +220,7 @@ impl fmt::Display for Base {
             Self::Suite(suite) => return write!(formatter, "Debian {suite}"),
             Self::Oci(path, tag) => ("oci:", path, tag.as_deref()),
             Self::OciArchive(path, tag) => ("oci-archive:", path, tag.as_deref()),
+            Self::DockerArchive(path, name) => ("docker-archive:", path, name.as_deref()),
             Self::Rootfs(path) => ("rootfs:", path, None),
             Self::Tar(path) => ("", path, None),
             Self::Registry(reference) => return formatter.write_str(&reference.whole()),

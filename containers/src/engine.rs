@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
 
-use crate::archive::{self, ArchiveError, open_oci_archive};
+use crate::archive::{ArchiveError, open_oci_archive};
+use crate::docker_archive::write_docker_archive;
 use crate::image::{Image, ImageError};
 use crate::layout::{Layout, LayoutError};
 use crate::platform::Platform;
@@ -134,7 +135,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let path = work.join("base.tar");
         let mut file = std::io::BufWriter::new(fs_err::File::create(&path)?);
-        archive::write_docker_archive(layout, base, Some(name), &mut file)?;
+        write_docker_archive(layout, base, Some(name), &mut file)?;
         drop(file);
         let path_text = path.to_string_lossy();
         match self {

@@ -111,6 +111,18 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let manifest: ImageManifest = crate::layout::parse("manifest of the image", bytes)?;
         let configuration = Configuration::parse(&layout.read(manifest.config())?)?;
+        Self::of(configuration, manifest.layers().clone(), platform)
+    }
+
+    /// An image of these layers, which are in a layout.
+    ///
+    /// # Errors
+    /// When it is for another platform, or the configuration is of other layers.
+    pub(crate) fn of(
+        configuration: Configuration,
+        layers: Vec<Descriptor>,
+        platform: &Platform,
+    ) -> Result<Self, ImageError> {
         let (architecture, os) = configuration.platform();
         if !platform.is(architecture, os) {
             return Err(ImageError::Platform {
@@ -119,15 +131,15 @@ impl Image {
             });
         }
         let count = configuration.diff_ids()?.len();
-        if count != manifest.layers().len() {
+        if count != layers.len() {
             return Err(ImageError::LayerCount {
-                manifest: manifest.layers().len(),
+                manifest: layers.len(),
                 configuration: count,
             });
         }
         Ok(Self {
             configuration,
-            layers: manifest.layers().iter().map(as_oci).collect(),
+            layers: layers.iter().map(as_oci).collect(),
         })
     }
 

@@ -12,6 +12,7 @@ pub mod base;
 pub mod configuration;
 pub mod debian;
 pub mod digest;
+pub mod docker_archive;
 pub mod engine;
 pub mod image;
 pub mod layer;

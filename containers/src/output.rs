@@ -8,6 +8,7 @@ use std::str::FromStr;
 use oci_spec::image::Descriptor;
 
 use crate::archive::{self, ArchiveError};
+use crate::docker_archive::write_docker_archive;
 use crate::image::Image;
 use crate::layout::Layout;
 
@@ -65,7 +66,7 @@ impl Output {
             }
             Format::DockerArchive => {
                 let descriptor = image.store(layout)?;
-                self.write_file(|file| archive::write_docker_archive(layout, image, name, file))?;
+                self.write_file(|file| write_docker_archive(layout, image, name, file))?;
                 Ok(descriptor)
             }
         }

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use gil_containers::archive::open_oci_archive;
+use gil_containers::docker_archive::open_docker_archive;
 use gil_containers::image::{Image, LayerOptions};
 use gil_containers::layer::{Compression, LayerReader, Limits, Snapshot, UnpackError, unpack};
 use gil_containers::layout::Layout;
@@ -289,6 +290,55 @@ fn an_archive_with_foreign_files_is_refused() {
         fs_err::write(&path, archive(&[entry])).unwrap();
         let error = open_oci_archive(&path, &arena.path().join("root/layout")).unwrap_err();
         assert!(error.to_string().contains("does not belong"), "{error}");
+        untouched(&arena);
+    }
+}
+
+#[test]
+fn an_archive_of_docker_that_lies_is_refused() {
+    let manifest = |entry: &'static str| file("manifest.json", entry);
+    let of_layer = r#"[{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar"]}]"#;
+    let of_outside = r#"[{"Config": "c.json", "Layers": ["../../etc/passwd"]}]"#;
+    let configuration =
+        r#"{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}"#;
+    for (entries, reason) in [
+        (
+            vec![file("c.json", configuration)],
+            "has no `manifest.json`",
+        ),
+        (vec![manifest(of_layer)], "has no `c.json`"),
+        (
+            vec![manifest(of_outside), file("c.json", configuration)],
+            "has no `../../etc/passwd`",
+        ),
+        (
+            vec![link("a/layer.tar", "/etc/passwd"), manifest(of_layer)],
+            "does not belong",
+        ),
+        (
+            vec![link("a/layer.tar", "../b/layer.tar"), manifest(of_layer)],
+            "does not belong",
+        ),
+        (
+            vec![
+                manifest(of_layer),
+                file("c.json", configuration),
+                file("a/layer.tar", "x"),
+            ],
+            "has 1 layers and its configuration 0",
+        ),
+        (vec![file("manifest.json", "[{}]")], "manifest.json"),
+    ] {
+        let arena = arena();
+        let root = arena.path().join("root");
+        let path = root.join("archive.tar");
+        fs_err::write(&path, archive(&entries)).unwrap();
+        let layout = Layout::create(&root.join("layout")).unwrap();
+        let files = root.join("files");
+        fs_err::create_dir(&files).unwrap();
+        let platform = Platform::host();
+        let error = open_docker_archive(&path, None, &files, &layout, &platform).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
         untouched(&arena);
     }
 }

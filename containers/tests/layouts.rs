@@ -8,7 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gil_containers::archive::open_oci_archive;
+use gil_containers::archive::{ArchiveError, open_oci_archive};
+use gil_containers::base::Base;
+use gil_containers::docker_archive::open_docker_archive;
 use gil_containers::image::{Image, LayerOptions};
 use gil_containers::layer::{Changes, Compression, Snapshot};
 use gil_containers::layout::Layout;
@@ -106,6 +108,47 @@ fn built_twice_in_different_folders_it_has_the_same_digest() {
             .collect();
         assert_eq!(digests[0], digests[1], "{compression}");
     }
+}
+
+#[test]
+fn an_archive_of_docker_is_read_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, image) = image(folder.path(), Compression::Gzip);
+    let file = folder.path().join("image.tar");
+    write(
+        &format!("docker-archive:{}:team/app:1", file.display()),
+        &layout,
+        &image,
+    );
+    let again = |name: &str, work: &str| {
+        let base: Base = format!("docker-archive:{}{name}", file.display())
+            .parse()
+            .unwrap();
+        let work = folder.path().join(work);
+        fs_err::create_dir(&work).unwrap();
+        let layout = Layout::create(&work.join("layout")).unwrap();
+        let files = work.join("files");
+        fs_err::create_dir(&files).unwrap();
+        let Base::DockerArchive(file, name) = base else {
+            panic!("{base} is an archive of Docker's")
+        };
+        let platform = Platform::host();
+        let image = open_docker_archive(&file, name.as_deref(), &files, &layout, &platform)?;
+        let root = work.join("root");
+        fs_err::create_dir(&root).unwrap();
+        image.unpack(&layout, &root)?;
+        Ok::<_, ArchiveError>(image)
+    };
+    for (name, work) in [("", "only"), (":team/app:1", "named")] {
+        let read = again(name, work).unwrap();
+        assert_eq!(read.configuration, image.configuration);
+        assert_eq!(read.layers().len(), image.layers().len());
+    }
+    let error = again(":team/app:2", "missing").unwrap_err().to_string();
+    assert!(
+        error.contains("team/app:2") && error.contains("team/app:1"),
+        "{error}"
+    );
 }
 
 #[test]

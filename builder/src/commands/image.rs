@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(value_name = "VERSION|PATH", required_unless_present = "onto")]
     wanted: Option<String>,
     /// What the image starts from: a Debian suite, an image in a registry, oci:DIR[:TAG], oci-archive:FILE[:TAG],
-    /// rootfs:DIR, or a tar archive
+    /// docker-archive:FILE[:NAME:TAG], rootfs:DIR, or a tar archive
     #[arg(long, default_value = "bookworm")]
     base: Base,
     /// Exchange only the interpreter of this application's image, for the same release built with the same arguments and

@@ -37,6 +37,24 @@ impl Compression {
         }
     }
 
+    /// How an archive is compressed, by its first bytes.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn of(archive: impl Read) -> io::Result<Self> {
+        Ok(Self::by_magic(&first_bytes(archive)?))
+    }
+
+    fn by_magic(start: &[u8]) -> Self {
+        if start.starts_with(&GZIP_MAGIC) {
+            Self::Gzip
+        } else if start.starts_with(&ZSTD_MAGIC) {
+            Self::Zstd
+        } else {
+            Self::None
+        }
+    }
+
     /// A writer that compresses into `sink`. The same bytes in give the same bytes out.
     ///
     /// # Errors
@@ -127,19 +145,23 @@ pub(crate) fn decompress<'source>(
     source: impl Read + 'source,
 ) -> io::Result<Box<dyn Read + 'source>> {
     let mut source = BufReader::with_capacity(128 * 1024, source);
-    let mut start = Vec::with_capacity(ZSTD_MAGIC.len());
-    Read::take(&mut source, ZSTD_MAGIC.len() as u64).read_to_end(&mut start)?;
-    let gzip = start.starts_with(&GZIP_MAGIC);
-    let zstd = start.starts_with(&ZSTD_MAGIC);
+    let start = first_bytes(&mut source)?;
+    let compression = Compression::by_magic(&start);
     let whole = BufReader::new(io::Cursor::new(start).chain(source));
-    Ok(if gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(whole))
-    } else if zstd {
+    Ok(match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         // Registries' zstd layers keep their window at 8 MiB; 128 MiB is the most that zstd itself takes by default.
-        Box::new(zstd::Decoder::with_buffer(whole)?)
-    } else {
-        Box::new(whole)
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(whole)?),
+        Compression::None => Box::new(whole),
     })
+}
+
+fn first_bytes(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::with_capacity(ZSTD_MAGIC.len());
+    source
+        .take(ZSTD_MAGIC.len() as u64)
+        .read_to_end(&mut start)?;
+    Ok(start)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::terminal;
 /// was before.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The image: in a registry, oci:DIR[:TAG], or oci-archive:FILE[:TAG]
+    /// The image: in a registry, oci:DIR[:TAG], oci-archive:FILE[:TAG], or docker-archive:FILE[:NAME:TAG]
     #[arg(value_name = "REF")]
     image: Base,
     #[command(flatten)]
