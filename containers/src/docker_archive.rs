@@ -48,8 +48,8 @@ pub fn open_docker_archive(
         .layers
         .iter()
         .map(|layer| files.layer(layer, layout))
-        .collect::<Result<_, _>>()?;
-    Ok(Image::of(configuration, layers, platform)?)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Image::of(configuration, &layers, platform)?)
 }
 
 fn choose<'a>(images: &'a [Saved], name: Option<&str>) -> Result<&'a Saved, ArchiveError> {

@@ -111,7 +111,7 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let manifest: ImageManifest = crate::layout::parse("manifest of the image", bytes)?;
         let configuration = Configuration::parse(&layout.read(manifest.config())?)?;
-        Self::of(configuration, manifest.layers().clone(), platform)
+        Self::of(configuration, manifest.layers(), platform)
     }
 
     /// An image of these layers, which are in a layout.
@@ -120,7 +120,7 @@ impl Image {
     /// When it is for another platform, or the configuration is of other layers.
     pub(crate) fn of(
         configuration: Configuration,
-        layers: Vec<Descriptor>,
+        layers: &[Descriptor],
         platform: &Platform,
     ) -> Result<Self, ImageError> {
         let (architecture, os) = configuration.platform();

@@ -15,6 +15,8 @@ use gil_tests::{gilbuild, not_run, prefix, run, text, why_no_tracing};
 
 /// What scripts call an argument, where they cannot use its own name: in both languages `tid` is the tracer's view of the thread.
 const NATIVE_ID: &str = "native_id";
+/// Likewise: `name` is what scripts keep the names of threads in.
+const THREAD_NAME: &str = "thread_name";
 
 fn scripts(folder: &str, extension: &str) -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -62,7 +64,12 @@ fn tapset() -> Vec<Alias> {
             catalogue::find(mark).unwrap_or_else(|| panic!("{name}: there is no marker {mark}"));
         let variables = body
             .lines()
-            .filter_map(|line| line.trim().split_once(" = $arg"))
+            .filter_map(|line| {
+                let (variable, value) = line.trim().split_once(" = ")?;
+                // Appended later: `@defined($arg7) ? $arg7 : 0`.
+                let value = between(value, "@defined(", ")").map_or(value, |(value, _)| value);
+                Some((variable, value.strip_prefix("$arg")?))
+            })
             .enumerate()
             .map(|(index, (variable, number))| {
                 assert_eq!(number, (index + 1).to_string(), "{name}: {variable}");
@@ -85,6 +92,8 @@ fn the_tapset_names_every_marker_and_argument_of_the_catalogue() {
     let named: BTreeSet<_> = aliases.iter().map(|alias| alias.marker.name).collect();
     let all: BTreeSet<_> = catalogue::MARKERS
         .iter()
+        .chain(&catalogue::FUNCTIONS)
+        .chain(&catalogue::NAMES)
         .map(|marker| marker.name)
         .collect();
     assert_eq!(named, all);
@@ -93,12 +102,10 @@ fn the_tapset_names_every_marker_and_argument_of_the_catalogue() {
             .marker
             .arguments
             .iter()
-            .map(|&argument| {
-                if argument == "tid" {
-                    NATIVE_ID
-                } else {
-                    argument
-                }
+            .map(|&argument| match argument {
+                "tid" => NATIVE_ID,
+                "name" => THREAD_NAME,
+                _ => argument,
             })
             .collect();
         assert_eq!(alias.variables, expected, "{}", alias.name);

@@ -393,17 +393,16 @@ mod tests {
             let objects: Vec<_> = objects_with_markers(&patches).map(str::to_owned).collect();
             (names, objects)
         };
-        let (with_gil, objects) = names("3.13", false);
-        assert_eq!(with_gil, ["0001-gil-markers.patch"]);
-        assert_eq!(objects, ["Python/ceval_gil.o"]);
+        let markers = ["0001-gil-markers.patch", "0002-thread-names.patch"];
+        let (with_gil, with_names) = names("3.13", false);
+        assert_eq!(with_gil, markers);
         let (free_threaded, objects) = names("3.13", true);
+        assert_eq!(free_threaded[..2], markers);
+        assert_eq!(free_threaded[2..], ["0003-free-threading.patch"]);
+        assert_eq!(objects[..with_names.len()], with_names);
         assert_eq!(
-            free_threaded,
-            ["0001-gil-markers.patch", "0002-free-threading.patch"]
-        );
-        assert_eq!(
-            objects,
-            ["Python/ceval_gil.o", "Python/lock.o", "Python/pystate.o"]
+            objects[with_names.len()..],
+            ["Python/lock.o", "Python/pystate.o"]
         );
         assert_eq!(names("3.8", false).0, [""; 0]);
     }

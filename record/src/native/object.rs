@@ -19,10 +19,10 @@ use crate::native::{NativeError, kernel, messages};
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gil.bpf.o"));
 /// How many places of one marker in a file are attached to. CPython has one; a compiler may copy a function.
 const MOST_SITES: usize = 16;
-/// The functions of the program and the markers that they are for, in the order of `MARKER_…` there.
-const FUNCTIONS: [(&str, &str); 2] = [
-    ("gil_drop", "gil__drop"),
-    ("gil_request", "gil__drop__request"),
+/// The functions of the program, the markers that they are for, in the order of `MARKER_…` there, and the arguments that they need.
+const FUNCTIONS: [(&str, &str, usize); 2] = [
+    ("gil_drop", "gil__drop", 6),
+    ("gil_request", "gil__drop__request", 4),
 ];
 
 /// What the program is to do.
@@ -90,7 +90,7 @@ pub(super) struct Program {
 pub(super) fn find_sites(image: &Image) -> Result<Vec<Vec<Site>>, NativeError> {
     let sites = FUNCTIONS.iter();
     sites
-        .map(|(_, marker)| site::find(image, marker, MOST_SITES))
+        .map(|(_, marker, needed)| site::find(image, marker, *needed, MOST_SITES))
         .collect()
 }
 
@@ -112,7 +112,7 @@ impl Program {
                     .map(|marker| Some(&sites.get(marker)?.get(copy)?.places[..]));
                 settings(&mut object, work, file, places)?;
                 for mut program in object.progs_mut() {
-                    let wanted = FUNCTIONS.iter().zip(&sites).any(|((function, _), sites)| {
+                    let wanted = FUNCTIONS.iter().zip(&sites).any(|((function, ..), sites)| {
                         program.name() == *function && copy < sites.len()
                     });
                     program.set_autoload(wanted);
@@ -135,7 +135,7 @@ impl Program {
     /// Attaches to every marker in `file`.
     pub(super) fn attach(&mut self, file: &Path, scope: Scope) -> Result<(), NativeError> {
         let pid = scope.pid();
-        for ((function, _), sites) in FUNCTIONS.iter().zip(&self.sites) {
+        for ((function, ..), sites) in FUNCTIONS.iter().zip(&self.sites) {
             for (object, site) in self.objects.iter().zip(sites) {
                 let link = messages::explain(|| attach(object, function, file, site, pid))?;
                 self.links.push(link);

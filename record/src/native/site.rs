@@ -13,14 +13,16 @@ pub(super) struct Site {
     pub(super) offset: u64,
     /// Offset of its semaphore in the file; 0 = it has none.
     pub(super) semaphore_offset: u64,
-    /// Its arguments, as many as the contract has.
+    /// Its arguments: those that are needed, and of those that the contract has appended since as many as there are.
     pub(super) places: Vec<Place>,
 }
 
-/// The places of marker `name`, at least one and at most `most`.
+/// The places of marker `name`, at least one and at most `most`. The first `needed` arguments must be there: an interpreter may be
+/// older than those that were appended.
 pub(super) fn find(
     image: &Image,
     name: &'static str,
+    needed: usize,
     most: usize,
 ) -> Result<Vec<Site>, NativeError> {
     let notes: Vec<&Note> = image
@@ -40,11 +42,16 @@ pub(super) fn find(
     }
     notes
         .into_iter()
-        .map(|note| site(image, note, name))
+        .map(|note| site(image, note, name, needed))
         .collect()
 }
 
-fn site(image: &Image, note: &Note, name: &'static str) -> Result<Site, NativeError> {
+fn site(
+    image: &Image,
+    note: &Note,
+    name: &'static str,
+    needed: usize,
+) -> Result<Site, NativeError> {
     let unreadable = |reason: String| NativeError::UnreadableMarker { name, reason };
     let offset = image
         .file_offset(note.address)
@@ -55,10 +62,10 @@ fn site(image: &Image, note: &Note, name: &'static str) -> Result<Site, NativeEr
             .file_offset(address)
             .ok_or_else(|| unreadable(format!("its semaphore {address:#x} is in no segment")))?,
     };
-    let wanted = catalogue::find(name).map_or(0, |marker| marker.arguments.len());
+    let known = catalogue::find(name).map_or(0, |marker| marker.arguments.len());
     let places: Vec<Place> = note
         .operands()
-        .take(wanted)
+        .take(known)
         .map(|operand| {
             operand
                 .as_ref()
@@ -66,9 +73,9 @@ fn site(image: &Image, note: &Note, name: &'static str) -> Result<Site, NativeEr
         })
         .collect::<Option<_>>()
         .ok_or_else(|| unreadable(format!("its arguments are `{}`", note.arguments)))?;
-    if places.len() < wanted {
+    if places.len() < needed {
         return Err(unreadable(format!(
-            "it has {} arguments instead of {wanted}",
+            "it has {} arguments, at least {needed} are needed",
             places.len()
         )));
     }

@@ -5,6 +5,7 @@ mod totals;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use gil_probes::catalogue;
 use gil_probes::elf::Image;
 use gil_report::Stall;
 use libbpf_rs::{Link, MapHandle, Object, ObjectBuilder, OpenObject, ProgramAttachType};
@@ -52,7 +53,8 @@ impl StallProgram {
         }
         let mut sites: Vec<Site> = Vec::new();
         for (_, marker) in FUNCTIONS {
-            match site::find(image, marker, 1) {
+            let needed = catalogue::find(marker).map_or(0, |marker| marker.arguments.len());
+            match site::find(image, marker, needed, 1) {
                 Ok(found) => sites.extend(found),
                 // Built before there were such markers.
                 Err(NativeError::NoMarker { .. }) => return Ok(None),
