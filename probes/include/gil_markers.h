@@ -246,12 +246,12 @@ gil_markers_fire_drop(const void *gil, const void *thread_state, uint64_t acquir
     uint64_t wait = acquired != 0 ? gil_markers_cycle.wait_ns : 0;
     gil_markers_cycle.yielding = 0;
     gil_markers_cycle.wanted_ns = forced ? now : 0;
-    GIL_MARKERS_FIRE10_(gil_markers_semaphore, GIL_MARKERS_DROP, ident, gil_markers_tid(),
-                        (uintptr_t)gil, forced, hold, wait, (uintptr_t)location.file,
-                        (uintptr_t)location.function, location.line, location.number);
     if (location.thread_state != NULL) {
         gil_markers_fire_location(&location);
     }
+    GIL_MARKERS_FIRE10_(gil_markers_semaphore, GIL_MARKERS_DROP, ident, gil_markers_tid(),
+                        (uintptr_t)gil, forced, hold, wait, (uintptr_t)location.file,
+                        (uintptr_t)location.function, location.line, location.number);
 }
 
 static GIL_MARKERS_ONCE_ void
