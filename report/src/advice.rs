@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::figures::{Figures, share};
-use crate::format::{count, duration, per_second, percent, thread_label};
+use crate::format::{count, duration, per_second, percent, plain, thread_label};
 use crate::patterns::Pattern;
 use crate::summary::Gil;
 use crate::verdict::{Verdict, VerdictKind, most_blamed};
@@ -89,6 +89,15 @@ fn look_at_holder(gil: &Gil, figures: &Figures, patterns: &[Pattern]) -> Option<
         } if *thread == place => Some(*period_ns),
         _ => None,
     });
+    if let Some((place, sums)) = gil
+        .functions
+        .as_ref()
+        .and_then(|functions| functions.mostly(place))
+        && let Some(of_hold) = share_of(sums.total_ns, thread.holds.total_ns())
+    {
+        let at = format!("; {of_hold} of its hold time ends at {}", place.text());
+        text.push_str(&plain(&at));
+    }
     if let Some(longest_ns) = deaf_ns {
         text.extend([format!("; its longest hold is {}", duration(longest_ns))]);
         text.extend(
@@ -105,6 +114,14 @@ fn look_at_holder(gil: &Gil, figures: &Figures, patterns: &[Pattern]) -> Option<
         text,
         at_most_ns: Some(made_wait_ns),
     })
+}
+
+/// A share that is worth telling.
+fn share_of(part_ns: u64, whole_ns: u64) -> Option<String> {
+    /// Below this share of a thread's hold time no place stands out.
+    const STANDS_OUT: f64 = 0.25;
+    let share = share(part_ns, whole_ns);
+    (share >= STANDS_OUT).then(|| percent(share))
 }
 
 fn pay_switch_interval(gil: &Gil, patterns: &[Pattern]) -> Option<Advice> {

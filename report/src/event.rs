@@ -90,6 +90,30 @@ pub enum Kind {
         /// `key=value` pairs, as written.
         facts: Box<str>,
     },
+    /// A place in Python code, in the process with the number [`Event::tid`].
+    Location {
+        /// Its number in that process.
+        number: u32,
+        /// `key=value` pairs, as written.
+        facts: Box<str>,
+    },
+    /// The drop of the same thread that comes next is at this place in Python code, and so is the wait that follows it.
+    At {
+        /// The number of the place; [`Kind::Location`] says what it is.
+        location: u32,
+    },
+    /// A span begins in the thread, which works for it from now on.
+    SpanBegin(Box<SpanInfo>),
+    /// A span has ended.
+    SpanEnd {
+        /// Its id.
+        span: u64,
+    },
+    /// The thread works for that span from now on.
+    SpanSwitch {
+        /// Its id; 0 = for none.
+        span: u64,
+    },
     /// From now on only cycles with a hold or wait that lasts so long are events; all of them are in the totals.
     Mode {
         /// The shortest.
@@ -135,6 +159,19 @@ pub struct LaneSpread {
     pub state: State,
     /// A duration in nanoseconds, less than 1 % too long, and how many were of it.
     pub buckets: Vec<(u64, u64)>,
+}
+
+/// A span: what a program does for one request, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpanInfo {
+    /// Its id; it differs from those of all other spans of the process.
+    pub span: u64,
+    /// The id of the span that it is a part of; 0 = of none.
+    pub parent: u64,
+    /// The id of the trace that it belongs to.
+    pub trace: u128,
+    /// Its name, as recorded: it may hold any character.
+    pub name: String,
 }
 
 /// Who a thread is.

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
+use crate::functions::{PlaceId, PlaceSums};
 use crate::history::{Held, History};
 use crate::interval::State;
 use crate::longest::LongestList;
@@ -42,6 +43,8 @@ pub(crate) struct Figures {
     pub(crate) long_holds: Vec<(u64, u64)>,
     /// How long it waited for each other thread, by number.
     pub(crate) waited_for_ns: Vec<u64>,
+    /// Where it gave the GIL up last.
+    pub(crate) last_place: PlaceId,
 }
 
 impl Figures {
@@ -91,8 +94,10 @@ pub(crate) struct GilState {
     /// When the last hold ended.
     pub(crate) last_end_ns: u64,
     pub(crate) history: History,
-    /// How many long holds ended on which stack, and how long they were, by thread and stack.
-    pub(crate) stacks: FxHashMap<(u32, u32), (u64, u64)>,
+    /// How many long holds ended on which stack, and how long they were, by thread, place and stack.
+    pub(crate) stacks: FxHashMap<(u32, PlaceId, u32), (u64, u64)>,
+    /// Sums by place, once places are known.
+    pub(crate) places: PlaceSums,
     /// Of each thread the best of the stacks that were taken during its last hold of which any was.
     samples: FxHashMap<u32, Sample>,
     last_holder: Option<u32>,
@@ -118,6 +123,7 @@ impl GilState {
             last_end_ns: start_ns,
             history: History::default(),
             stacks: FxHashMap::default(),
+            places: PlaceSums::default(),
             samples: FxHashMap::default(),
             last_holder: None,
             last_forced_ns: None,
@@ -144,9 +150,9 @@ impl GilState {
         number
     }
 
-    /// Counts a hold; it must begin where the last one ended, or later.
+    /// Counts a hold that ended at that place; it must begin where the last one ended, or later.
     #[inline]
-    pub(crate) fn hold(&mut self, number: u32, span: Span, forced: bool) {
+    pub(crate) fn hold(&mut self, number: u32, span: Span, forced: bool, place: PlaceId) {
         let duration_ns = span.duration_ns();
         let figures = &mut self.figures[number as usize];
         figures.holds.record(duration_ns);
@@ -158,13 +164,12 @@ impl GilState {
         }
         self.series.add(Column::Hold, span.start_ns, span.end_ns);
         let slot = self.longest_holds.offer(number, span.start_ns, duration_ns);
-        if span.open
-            && let Some(entry) = slot.and_then(|slot| self.longest_holds.get_mut(slot))
-        {
-            entry.open = true;
+        if let Some(entry) = slot.and_then(|slot| self.longest_holds.get_mut(slot)) {
+            entry.open = span.open;
+            entry.place = place;
         }
         let is_long = slot.is_some();
-        let held = Held::new(span.start_ns, span.end_ns, number, is_long);
+        let held = Held::new(span.start_ns, span.end_ns, number, is_long, place);
         self.history.push(held);
         self.last_end_ns = self.last_end_ns.max(span.end_ns);
         if self.last_holder != Some(number) {
@@ -186,7 +191,8 @@ impl GilState {
             entry.stack = Some(stack);
             entry.sample = sample;
         }
-        let key = (number, sample.unwrap_or(stack));
+        let place = self.figures[number as usize].last_place;
+        let key = (number, place, sample.unwrap_or(stack));
         if self.stacks.len() < STACKS_LIMIT || self.stacks.contains_key(&key) {
             let sum = self.stacks.entry(key).or_default();
             sum.0 += 1;
@@ -237,6 +243,7 @@ impl GilState {
             && let Some(entry) = self.longest_waits.get_mut(slot)
         {
             entry.open = span.open;
+            entry.place = self.figures[number as usize].last_place;
             self.history.split(
                 number,
                 span.start_ns,
@@ -247,6 +254,25 @@ impl GilState {
                 },
             );
         }
+    }
+
+    /// Counts a hold at the place where the thread gave the GIL up; where that is not known, it is one of those.
+    #[cold]
+    pub(crate) fn hold_at(&mut self, number: u32, duration_ns: u64, place: PlaceId) {
+        self.places.hold(number, place, duration_ns);
+    }
+
+    /// Counts a wait at the place where the thread had given the GIL up, and splits it over the places of those who held it.
+    #[cold]
+    pub(crate) fn wait_at(&mut self, number: u32, span: Span) {
+        let place = self.figures[number as usize].last_place;
+        let places = &mut self.places;
+        places.wait(number, place, span.duration_ns());
+        let (start_ns, end_ns) = (span.start_ns, span.end_ns);
+        self.history
+            .split(number, start_ns, end_ns, &mut [], |held, part_ns| {
+                places.blame(place, held.place, part_ns);
+            });
     }
 
     /// Adds the parts of a wait that long holds are to blame for, or holders that the waiter's row does not reach yet.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::functions::PlaceId;
+
 /// One finished hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
@@ -9,6 +11,8 @@ pub(crate) struct Held {
     duration_ns: u64,
     /// The holder's number among the GIL's threads; with [`LONG`] if it stands in the list of longest holds.
     who: u32,
+    /// Where the holder gave it up.
+    pub(crate) place: PlaceId,
 }
 
 /// Marks a hold that stands in the list of longest holds. No GIL has so many threads.
@@ -17,8 +21,15 @@ const LONG: u32 = 1 << 31;
 impl Held {
     /// A hold by the thread of that number; `is_long` if it stands in the list of longest holds.
     #[inline]
-    pub(crate) fn new(start_ns: u64, end_ns: u64, holder: u32, is_long: bool) -> Self {
+    pub(crate) fn new(
+        start_ns: u64,
+        end_ns: u64,
+        holder: u32,
+        is_long: bool,
+        place: PlaceId,
+    ) -> Self {
         Self {
+            place,
             start_ns,
             duration_ns: end_ns - start_ns,
             who: holder | if is_long { LONG } else { 0 },
@@ -162,7 +173,7 @@ mod tests {
     fn history(holds: &[(u64, u64, u32)]) -> History {
         let mut history = History::default();
         for &(start_ns, end_ns, holder) in holds {
-            history.push(Held::new(start_ns, end_ns, holder, false));
+            history.push(Held::new(start_ns, end_ns, holder, false, 0));
         }
         history
     }

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use crate::functions::PlaceId;
+
 /// So many of the longest holds, and waits, are kept for each GIL.
 const KEPT: usize = 64;
 
@@ -18,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) open: bool,
     /// Who waited, or who held, and how long.
     pub(crate) others: Vec<(u32, u64)>,
+    /// Where a hold ended, or a wait began; 0 = not known.
+    pub(crate) place: PlaceId,
     /// The number of the stack on which a hold ended.
     pub(crate) stack: Option<u32>,
     /// The number of a stack that was taken while it went on.
@@ -58,6 +62,7 @@ impl LongestList {
             duration_ns,
             open: false,
             others: Vec::new(),
+            place: 0,
             stack: None,
             sample: None,
         }))

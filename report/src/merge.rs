@@ -170,6 +170,17 @@ impl Gil {
             self.stacks.push(stack);
         }
         join_stacks(&mut self.stacks);
+
+        if let Some(functions) = &mut self.functions {
+            functions.move_threads(&my_places);
+        }
+        if let Some(mut more) = other.functions {
+            more.move_threads(&their_places);
+            match &mut self.functions {
+                Some(functions) => functions.merge(more),
+                none => *none = Some(more),
+            }
+        }
     }
 }
 

@@ -21,12 +21,12 @@ const CHUNK: usize = 1 << 12;
 /// A longer hold or wait does not lie in a slot.
 const SLOT_NS: u64 = u32::MAX as u64;
 
-/// An event while it is kept back: 32 bytes. Nearly all are of three kinds and shorter than four seconds, and lie here with all that they say; of the others,
+/// An event while it is kept back: 32 bytes. Nearly all are of a few kinds and shorter than four seconds, and lie here with all that they say; of the others,
 /// the rest lies apart.
 #[derive(Clone, Copy)]
 struct Slot {
     time_ns: u64,
-    /// For [`SlotKind::Rare`], under which number the rest lies.
+    /// For [`SlotKind::Rare`], under which number the rest lies; for [`SlotKind::At`], the number of the place.
     gil: u64,
     hold_ns: u32,
     wait_ns: u32,
@@ -40,6 +40,7 @@ enum SlotKind {
     ForcedDrop,
     Claim,
     Acquired,
+    At,
     Rare,
 }
 
@@ -131,6 +132,7 @@ impl Reorder {
                 gil,
                 wait_ns: wait_ns @ ..=SLOT_NS,
             } => slot(SlotKind::Acquired, gil, 0, wait_ns),
+            Kind::At { location } => slot(SlotKind::At, location.into(), 0, 0),
             kind => slot(SlotKind::Rare, self.put_apart(kind), 0, 0),
         }
     }
@@ -220,6 +222,9 @@ impl Reorder {
                 SlotKind::ForcedDrop => drop(true),
                 SlotKind::Claim => Kind::Claim { gil },
                 SlotKind::Acquired => Kind::Acquired { gil, wait_ns },
+                SlotKind::At => Kind::At {
+                    location: u32::try_from(gil).unwrap_or(0),
+                },
                 SlotKind::Rare => match self.rare.remove(&gil) {
                     Some(kind) => kind,
                     None => continue,
@@ -238,6 +243,7 @@ fn is_about_time(kind: &Kind) -> bool {
             | Kind::Gil { .. }
             | Kind::Frames { .. }
             | Kind::Module { .. }
+            | Kind::Location { .. }
             | Kind::Mode { .. }
             | Kind::Lost { .. }
             | Kind::End { .. }

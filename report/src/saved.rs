@@ -121,12 +121,17 @@ fn check_gil(gil: &Gil) -> Result<(), &'static str> {
                 .chain(std::iter::once(one.thread))
         });
     let stacks = gil.stacks.iter().map(|stack| stack.thread);
+    let functions = gil.functions.iter().flat_map(|functions| &functions.at);
     if blame
         .chain(longest)
         .chain(stacks)
+        .chain(functions.map(|at| at.thread))
         .any(|place| place >= count)
     {
         return Err("a thread is named that is not there");
+    }
+    if gil.functions.iter().any(|functions| !functions.is_sound()) {
+        return Err("a place in code is named that is not there");
     }
     Ok(())
 }

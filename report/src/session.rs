@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
 use crate::event::{Event, Kind, LaneTotal};
+use crate::functions::{PlaceId, Places};
 use crate::gil::{Figures, GilState, Sample, Span};
 use crate::header::Header;
 use crate::interval::{Interval, IntervalSink, State};
@@ -79,6 +80,9 @@ pub(crate) struct SessionState {
     sees_acquisitions: bool,
     sees_totals: bool,
     stacks: Stacks,
+    places: Places,
+    /// Where the next drop of a thread is, by tid; empty where places are not recorded.
+    next_place: FxHashMap<u32, PlaceId>,
     /// Since when not every cycle is an event, where that was not so from the beginning.
     over_from_ns: Option<u64>,
 }
@@ -105,6 +109,8 @@ impl SessionState {
             sees_acquisitions: false,
             sees_totals: false,
             stacks: Stacks::default(),
+            places: Places::default(),
+            next_place: FxHashMap::default(),
             over_from_ns: None,
             header,
         }
@@ -132,12 +138,18 @@ impl SessionState {
                 hold_ns,
                 wait_ns,
             } => {
+                let at = self.take_place(tid);
                 if let Some(lane) = self.lane(tid, gil) {
                     let Lane { place, progress } = &mut self.lanes[lane as usize];
                     let place = *place;
                     let before_ns = progress.dropped_ns();
                     let cycle = progress.drop(time_ns, forced, hold_ns, wait_ns);
-                    self.cycle(place, cycle, before_ns, time_ns, forced, sink);
+                    let ending = Ending {
+                        forced,
+                        open: false,
+                        at,
+                    };
+                    self.cycle(place, cycle, before_ns, time_ns, ending, sink);
                 }
             }
             Kind::Claim { gil } => {
@@ -153,6 +165,10 @@ impl SessionState {
                     let unpaired = progress.acquired(time_ns, wait_ns);
                     self.count(unpaired);
                 }
+            }
+            Kind::At { location } => {
+                self.events -= 1;
+                self.at(tid, location);
             }
             Kind::Request { gil, holder } => self.request(tid, gil, holder),
             Kind::Stall(stall) => self.stall(time_ns, tid, stall),
@@ -200,6 +216,10 @@ impl SessionState {
             rare @ (Kind::Stack { .. }
             | Kind::Frames { .. }
             | Kind::Module { .. }
+            | Kind::Location { .. }
+            | Kind::SpanBegin(_)
+            | Kind::SpanEnd { .. }
+            | Kind::SpanSwitch { .. }
             | Kind::Mode { .. }) => {
                 self.events -= 1;
                 self.rare(time_ns, tid, rare);
@@ -236,6 +256,7 @@ impl SessionState {
             Kind::Module { number, facts } => {
                 self.stacks.add_module(number, &facts);
             }
+            Kind::Location { number, facts } => self.places.add(tid, number, &facts),
             Kind::Mode { over_ns } => {
                 if self.header.over_ns.is_none() {
                     self.over_from_ns = Some(time_ns);
@@ -244,6 +265,24 @@ impl SessionState {
             }
             _ => {}
         }
+    }
+
+    #[cold]
+    fn at(&mut self, tid: u32, location: u32) {
+        if let Some(thread) = self.registry.current(tid) {
+            let pid = self.registry.get(thread).pid;
+            let place = self.places.id(pid, location);
+            self.next_place.insert(tid, place);
+        }
+    }
+
+    /// Where the drop of the thread that comes now is.
+    #[inline]
+    fn take_place(&mut self, tid: u32) -> PlaceId {
+        if self.next_place.is_empty() {
+            return 0;
+        }
+        self.next_place.remove(&tid).unwrap_or(0)
     }
 
     #[cold]
@@ -391,13 +430,13 @@ impl SessionState {
         cycle: Cycle,
         before_ns: Option<u64>,
         time_ns: u64,
-        forced: bool,
+        ending: Ending,
         sink: &mut impl IntervalSink,
     ) {
         let start_ns = self.start_ns.unwrap_or(0);
         let gil = &mut self.gils[place.gil as usize];
         let figures = &mut gil.figures[place.number as usize];
-        if forced {
+        if ending.forced {
             figures.forced_drops += 1;
         } else {
             figures.voluntary_drops += 1;
@@ -411,6 +450,8 @@ impl SessionState {
             self.losses.clipped += u64::from(from_ns > wait_start_ns);
             self.wait(place, from_ns, wait_end_ns, false, sink);
         }
+        // From here on it is there, and waits there.
+        self.gils[place.gil as usize].figures[place.number as usize].last_place = ending.at;
         let hold_start_ns = match cycle.hold_start {
             HoldStart::At(hold_start_ns) => hold_start_ns,
             HoldStart::BeforeTracing if free_from_ns <= start_ns => start_ns,
@@ -421,16 +462,7 @@ impl SessionState {
         };
         let from_ns = hold_start_ns.max(free_from_ns);
         self.losses.clipped += u64::from(from_ns > hold_start_ns);
-        self.hold(
-            place,
-            from_ns,
-            time_ns,
-            Ending {
-                forced,
-                open: false,
-            },
-            sink,
-        );
+        self.hold(place, from_ns, time_ns, ending, sink);
     }
 
     #[inline]
@@ -451,7 +483,10 @@ impl SessionState {
             open: ending.open,
         };
         let gil = &mut self.gils[place.gil as usize];
-        gil.hold(place.number, span, ending.forced);
+        gil.hold(place.number, span, ending.forced, ending.at);
+        if !self.places.is_empty() {
+            gil.hold_at(place.number, span.duration_ns(), ending.at);
+        }
         self.remembered += 1;
         if self.remembered > HISTORY_LIMIT && gil.history.len() > HISTORY_LEAST {
             gil.history.forget_oldest();
@@ -479,6 +514,9 @@ impl SessionState {
         };
         let gil = &mut self.gils[place.gil as usize];
         gil.wait(place.number, span);
+        if !self.places.is_empty() {
+            gil.wait_at(place.number, span);
+        }
         if sink.wants_intervals() {
             let holder = gil.held_most(place.number, span);
             self.tell(place, State::Wait, span, false, holder, sink);
@@ -530,6 +568,7 @@ impl SessionState {
             let ending = Ending {
                 forced: false,
                 open: true,
+                at: 0,
             };
             self.hold(place, since_ns, self.end_ns, ending, sink);
         }
@@ -585,7 +624,7 @@ impl SessionState {
         session.processes.sort_unstable();
         for gil in self.gils {
             let key = (gil.pid, gil.address);
-            let mut gil = gil.into_summary(&registry, &self.stacks);
+            let mut gil = gil.into_summary(&registry, &self.stacks, &self.places);
             gil.switch_interval_ns = self.switch_intervals_ns.get(&key).copied();
             session.gils.push(gil);
         }
@@ -599,6 +638,8 @@ impl SessionState {
 struct Ending {
     forced: bool,
     open: bool,
+    /// Where in Python code; 0 = not known.
+    at: PlaceId,
 }
 
 /// A lane's place, since when it has held the GIL, and the wait before that.

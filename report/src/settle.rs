@@ -1,5 +1,6 @@
 //! The sums of one GIL, once all are there, in the form and order in which they are kept.
 
+use crate::functions::{Functions, Places};
 use crate::gil::{Figures, GilState};
 use crate::longest::{Entry, LongestList, keep_longest};
 use crate::registry::Registry;
@@ -9,7 +10,12 @@ use std::cmp::Reverse;
 
 impl GilState {
     /// Orders threads by tid and ident and joins those that agree in both.
-    pub(crate) fn into_summary(mut self, registry: &Registry, stacks: &Stacks) -> Gil {
+    pub(crate) fn into_summary(
+        mut self,
+        registry: &Registry,
+        stacks: &Stacks,
+        known: &Places,
+    ) -> Gil {
         let mut order: Vec<_> = self
             .figures
             .iter_mut()
@@ -54,8 +60,9 @@ impl GilState {
         join_blame(&mut blame);
         let held = std::mem::take(&mut self.stacks).into_iter();
         let mut held: Vec<_> = held
-            .map(|((number, stack), (holds, hold_ns))| HoldStack {
+            .map(|((number, place, stack), (holds, hold_ns))| HoldStack {
                 thread: places[number as usize],
+                place: known.get(place).cloned(),
                 frames: stacks.get(stack),
                 holds,
                 hold_ns,
@@ -71,9 +78,10 @@ impl GilState {
             threads,
             series: self.series,
             blame,
-            longest_holds: settle_longest(self.longest_holds, &places, stacks),
-            longest_waits: settle_longest(self.longest_waits, &places, stacks),
+            longest_holds: settle_longest(self.longest_holds, &places, stacks, known),
+            longest_waits: settle_longest(self.longest_waits, &places, stacks, known),
             stacks: held,
+            functions: Functions::settle(self.places, known, &places),
         }
     }
 }
@@ -120,9 +128,13 @@ pub(crate) fn join_blame(blame: &mut Vec<Blame>) {
 
 /// Orders the stacks and joins those that are the same.
 pub(crate) fn join_stacks(stacks: &mut Vec<HoldStack>) {
-    stacks.sort_by(|one, other| (one.thread, &one.frames).cmp(&(other.thread, &other.frames)));
+    stacks.sort_by(|one, other| {
+        let key = |stack: &HoldStack| (stack.thread, stack.place.clone(), stack.frames.clone());
+        key(one).cmp(&key(other))
+    });
     stacks.dedup_by(|next, kept| {
-        let same = (next.thread, &next.frames) == (kept.thread, &kept.frames);
+        let same =
+            (next.thread, &next.place, &next.frames) == (kept.thread, &kept.place, &kept.frames);
         if same {
             kept.holds = kept.holds.saturating_add(next.holds);
             kept.hold_ns = kept.hold_ns.saturating_add(next.hold_ns);
@@ -137,14 +149,25 @@ pub(crate) fn order_longest(longest: &mut Vec<Longest>) {
     keep_longest(longest, |one, other| {
         let key = |one: &Longest| (Reverse(one.duration_ns), one.start_ns, one.thread, one.open);
         key(one).cmp(&key(other)).then_with(|| {
-            let rest =
-                |one: &Longest| (one.others.clone(), one.within.clone(), one.function.clone());
+            let rest = |one: &Longest| {
+                (
+                    one.others.clone(),
+                    one.place.clone(),
+                    one.within.clone(),
+                    one.function.clone(),
+                )
+            };
             rest(one).cmp(&rest(other))
         })
     });
 }
 
-fn settle_longest(list: LongestList, places: &[usize], stacks: &Stacks) -> Vec<Longest> {
+fn settle_longest(
+    list: LongestList,
+    places: &[usize],
+    stacks: &Stacks,
+    known: &Places,
+) -> Vec<Longest> {
     let place = |number: u32| places.get(number as usize).copied().unwrap_or(0);
     let settle = |entry: Entry| {
         let mut others: Vec<_> = entry
@@ -159,6 +182,7 @@ fn settle_longest(list: LongestList, places: &[usize], stacks: &Stacks) -> Vec<L
             duration_ns: entry.duration_ns,
             open: entry.open,
             others,
+            place: known.get(entry.place).cloned(),
             within: entry
                 .sample
                 .and_then(|stack| stack::within(&stacks.get(stack))),

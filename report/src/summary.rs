@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
+use crate::functions::{Functions, Place};
 use crate::process::Process;
 use crate::series::Series;
 pub use crate::stack::Frame;
@@ -134,6 +135,9 @@ pub struct Gil {
     /// The native stacks on which long holds ended, ordered by thread and frames; none where they were not recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stacks: Vec<HoldStack>,
+    /// Where in Python code it was held and waited for; `None` where that was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<Functions>,
 }
 
 /// One thread and what it did with one GIL.
@@ -211,6 +215,9 @@ pub struct Longest {
     /// For a hold: who waited during it. For a wait: who held the GIL during it. Most time first: a place in
     /// [`Gil::threads`] and how long.
     pub others: Vec<(usize, u64)>,
+    /// Of a hold: where in Python code it ended, of a wait: where it began; where that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Of a hold: the function that it was in while it went on, and its file, where that was recorded: `burn (hog.so)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
@@ -224,6 +231,9 @@ pub struct Longest {
 pub struct HoldStack {
     /// Whose: a place in [`Gil::threads`].
     pub thread: usize,
+    /// Where in Python code they ended, where that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The functions, innermost first.
     pub frames: Vec<Frame>,
     /// How many holds.

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use fields::Fields;
 use thiserror::Error;
 
-use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
+use crate::event::{Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
 use crate::header::{Header, HeaderError, MAGIC};
 use crate::stall::Stall;
 use crate::trace::EventSink;
@@ -411,6 +411,32 @@ fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
         b"end" => {
             let reason = fields.rest().into_boxed_str();
             (0, Kind::End { reason })
+        }
+        b"at" => {
+            let tid = fields.id()?;
+            let location = fields.id()?;
+            (tid, Kind::At { location })
+        }
+        b"location" => {
+            let pid = fields.id()?;
+            let number = fields.id()?;
+            let facts = fields.rest().into_boxed_str();
+            (pid, Kind::Location { number, facts })
+        }
+        word @ (b"span_begin" | b"span_end" | b"span_switch") => {
+            let tid = fields.id()?;
+            let span = fields.hexadecimal()?;
+            let kind = match word {
+                b"span_begin" => Kind::SpanBegin(Box::new(SpanInfo {
+                    span,
+                    parent: fields.hexadecimal()?,
+                    trace: fields.trace()?,
+                    name: fields.rest(),
+                })),
+                b"span_end" => Kind::SpanEnd { span },
+                _ => Kind::SpanSwitch { span },
+            };
+            (tid, kind)
         }
         word => return parse_recorders(word, fields),
     })

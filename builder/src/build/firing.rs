@@ -155,6 +155,11 @@ fn count(events: &[Event]) -> Result<Fired, FireError> {
             | Kind::Stack { .. }
             | Kind::Frames { .. }
             | Kind::Module { .. }
+            | Kind::Location { .. }
+            | Kind::At { .. }
+            | Kind::SpanBegin(_)
+            | Kind::SpanEnd { .. }
+            | Kind::SpanSwitch { .. }
             | Kind::Mode { .. }
             | Kind::Lost { .. }
             | Kind::End { .. } => continue,

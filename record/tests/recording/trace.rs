@@ -86,6 +86,11 @@ impl Trace {
                     | Kind::Gil { .. }
                     | Kind::Frames { .. }
                     | Kind::Module { .. }
+                    | Kind::Location { .. }
+                    | Kind::At { .. }
+                    | Kind::SpanBegin(_)
+                    | Kind::SpanEnd { .. }
+                    | Kind::SpanSwitch { .. }
                     | Kind::Mode { .. }
             )
         };
@@ -138,6 +143,11 @@ impl Trace {
                 | Kind::Gil { .. }
                 | Kind::Frames { .. }
                 | Kind::Module { .. }
+                | Kind::Location { .. }
+                | Kind::At { .. }
+                | Kind::SpanBegin(_)
+                | Kind::SpanEnd { .. }
+                | Kind::SpanSwitch { .. }
                 | Kind::Mode { .. }
                 | Kind::Stack { .. }
                 | Kind::Stall(_)

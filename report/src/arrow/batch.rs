@@ -6,7 +6,7 @@ use arrow_ipc::RecordBatch;
 
 use crate::arrow::dictionary::Dictionary;
 use crate::arrow::schema::Word;
-use crate::event::{Event, Kind, LaneSpread, LaneTotal, ThreadInfo};
+use crate::event::{Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
 use crate::interval::State;
 use crate::stall::Stall;
 use crate::text::{LINE_LIMIT, TIME_LIMIT_NS};
@@ -356,6 +356,19 @@ impl<'b> Batch<'b> {
                 number: id(0)?,
                 facts: text().into_boxed_str(),
             },
+            Word::Location => Kind::Location {
+                number: id(0)?,
+                facts: text().into_boxed_str(),
+            },
+            Word::At => Kind::At { location: id(0)? },
+            Word::SpanBegin => Kind::SpanBegin(Box::new(SpanInfo {
+                span: number(0)?,
+                parent: number(1)?,
+                trace: u128::from(number(2)?) << 64 | u128::from(number(3)?),
+                name: text(),
+            })),
+            Word::SpanEnd => Kind::SpanEnd { span: number(0)? },
+            Word::SpanSwitch => Kind::SpanSwitch { span: number(0)? },
             Word::Mode if text() == "slow" => Kind::Mode {
                 over_ns: number(0)?,
             },

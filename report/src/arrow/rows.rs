@@ -152,6 +152,28 @@ impl<'e> Row<'e> {
                 numbers: vec![(*number).into()],
                 ..Self::new(Word::Module)
             },
+            Kind::Location { number, facts } => Self {
+                text: Some(facts),
+                numbers: vec![(*number).into()],
+                ..Self::new(Word::Location)
+            },
+            &Kind::At { location } => Self {
+                numbers: vec![location.into()],
+                ..Self::new(Word::At)
+            },
+            Kind::SpanBegin(info) => Self {
+                text: Some(&info.name),
+                numbers: vec![info.span, info.parent, high(info.trace), low(info.trace)],
+                ..Self::new(Word::SpanBegin)
+            },
+            &Kind::SpanEnd { span } => Self {
+                numbers: vec![span],
+                ..Self::new(Word::SpanEnd)
+            },
+            &Kind::SpanSwitch { span } => Self {
+                numbers: vec![span],
+                ..Self::new(Word::SpanSwitch)
+            },
             Kind::Mode { over_ns } => Self {
                 text: Some("slow"),
                 numbers: vec![*over_ns],
@@ -168,6 +190,22 @@ impl<'e> Row<'e> {
             },
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the upper half of 128 bits"
+)]
+fn high(trace: u128) -> u64 {
+    (trace >> 64) as u64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half of 128 bits"
+)]
+fn low(trace: u128) -> u64 {
+    trace as u64
 }
 
 /// Rows that are not written yet, by column.

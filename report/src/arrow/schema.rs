@@ -40,10 +40,15 @@ pub(crate) enum Word {
     StwStopped,
     StwEnd,
     Mutex,
+    Location,
+    At,
+    SpanBegin,
+    SpanEnd,
+    SpanSwitch,
 }
 
 impl Word {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Drop,
         Self::Claim,
         Self::Acquired,
@@ -63,6 +68,11 @@ impl Word {
         Self::StwStopped,
         Self::StwEnd,
         Self::Mutex,
+        Self::Location,
+        Self::At,
+        Self::SpanBegin,
+        Self::SpanEnd,
+        Self::SpanSwitch,
     ];
 
     /// The word of the text form.
@@ -87,6 +97,11 @@ impl Word {
             Self::StwStopped => "stw_stopped",
             Self::StwEnd => "stw_end",
             Self::Mutex => "mutex",
+            Self::Location => "location",
+            Self::At => "at",
+            Self::SpanBegin => "span_begin",
+            Self::SpanEnd => "span_end",
+            Self::SpanSwitch => "span_switch",
         }
     }
 

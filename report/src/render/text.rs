@@ -2,6 +2,7 @@
 
 mod bars;
 mod evidence;
+mod functions;
 pub(super) mod page;
 mod stalls;
 mod threads;
@@ -312,6 +313,7 @@ fn about_gil(
     bars::over_time(page, session, gil)?;
     threads::tables(page, gil, figures, options)?;
     bars::histograms(page, gil)?;
+    functions::tables(page, gil, figures)?;
     evidence::blame(page, gil, figures)?;
     evidence::longest(page, session, gil)?;
     evidence::patterns(page, session, gil, &answer.patterns)?;

@@ -61,6 +61,11 @@ impl<'l> Fields<'l> {
         Some(value)
     }
 
+    /// The id of a trace: 32 hexadecimal digits.
+    pub(super) fn trace(&mut self) -> Option<u128> {
+        parse_trace(str::from_utf8(self.word()?).ok()?)
+    }
+
     /// `1` or `0`.
     pub(super) fn flag(&mut self) -> Option<bool> {
         match self.word()? {
@@ -87,6 +92,14 @@ impl<'l> Fields<'l> {
     pub(super) fn rest(self) -> String {
         String::from_utf8_lossy(self.0).into_owned()
     }
+}
+
+/// The id of a trace as text: 32 hexadecimal digits.
+fn parse_trace(digits: &str) -> Option<u128> {
+    /// Hexadecimal digits of 128 bits.
+    const DIGITS: usize = 32;
+    let is_whole = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(digits, 16).ok().filter(|_| is_whole)
 }
 
 /// What each byte is as a hexadecimal digit; 16 is none.

@@ -8,11 +8,12 @@ use crate::figures::{Figures, share};
 use crate::format::{
     count, duration, duration_cell, percent, percent_cell, plain, ratio, thread_name,
 };
+use crate::functions::Place;
 use crate::patterns::Pattern;
 use crate::summary::{Gil, Longest, Session, sum};
 
 /// Lines of each list.
-const LINES: usize = 6;
+pub(super) const LINES: usize = 6;
 
 /// Columns of a thread's name.
 const NAME: usize = 24;
@@ -52,7 +53,7 @@ pub(super) fn blame(page: &mut Page<impl Write>, gil: &Gil, figures: &Figures) -
     more(page, blame.len())
 }
 
-fn more(page: &mut Page<impl Write>, number: usize) -> io::Result<()> {
+pub(super) fn more(page: &mut Page<impl Write>, number: usize) -> io::Result<()> {
     if number > LINES {
         let more = format!("  and {} further", count((number - LINES) as u64));
         page.line(&[(Style::Faint, &more)])?;
@@ -93,13 +94,9 @@ pub(super) fn longest(page: &mut Page<impl Write>, session: &Session, gil: &Gil)
                 (Style::Plain, open),
                 (Style::Plain, &format!("  {}", others(gil, one))),
             ])?;
-            let (lead, function) = match (&one.within, &one.function) {
-                (Some(within), _) => ("    in ", Some(within)),
-                (None, function) => ("    ended in ", function.as_ref()),
-            };
-            if let Some(function) = function {
-                let function = left(&plain(function), WIDTH - 14);
-                page.line(&[(Style::Faint, lead), (Style::Plain, &function)])?;
+            if let Some((lead, code)) = code(one) {
+                let code = left(&plain(&code), WIDTH - 14);
+                page.line(&[(Style::Faint, lead), (Style::Plain, &code)])?;
             }
         }
         if list.iter().take(LINES).any(|one| one.open) {
@@ -107,6 +104,22 @@ pub(super) fn longest(page: &mut Page<impl Write>, session: &Session, gil: &Gil)
         }
     }
     Ok(())
+}
+
+/// The Python code and the native function that one is about, as far as they are known: `burn (hog.so), called at work (app.py:12)`.
+fn code(one: &Longest) -> Option<(&'static str, String)> {
+    let place = one.place.as_ref().map(Place::text);
+    let (lead, function) = match (&one.within, &one.function) {
+        (Some(within), _) => ("    in ", Some(within)),
+        (None, Some(function)) => ("    ended in ", Some(function)),
+        (None, None) => ("    at ", None),
+    };
+    let code = match (function, place) {
+        (Some(function), Some(place)) => format!("{function}, called at {place}"),
+        (Some(function), None) => function.clone(),
+        (None, place) => place?,
+    };
+    Some((lead, code))
 }
 
 /// Seconds since tracing began.
