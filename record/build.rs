@@ -7,8 +7,9 @@ fn main() {
     println!("cargo::rerun-if-changed=src/native/kernel.h");
     println!("cargo::rerun-if-changed=src/native/place.h");
     println!("cargo::rerun-if-changed=src/native/stack.h");
+    println!("cargo::rerun-if-changed=src/native/text.h");
     println!("cargo::rerun-if-env-changed=CLANG");
-    for name in ["gil", "follow", "sample", "stall"] {
+    for name in ["gil", "follow", "sample", "stall", "tell"] {
         compile(name);
     }
 }

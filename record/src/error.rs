@@ -235,11 +235,14 @@ pub enum RecordError {
         /// What was asked for.
         what: &'static str,
     },
-    /// Stacks are written into a trace.
+    /// What cannot be in a summary.
     #[error(
-        "`--stacks` needs a trace to write them into, and a summary is none: use `--mode slow` or `--mode events`"
+        "`{what}` needs a trace to write into, and a summary is none: use `--mode slow` or `--mode events`"
     )]
-    StacksWithoutTrace,
+    NeedsTrace {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The kernel is older than the native tracer's program needs.
     #[error(
         "the native tracer needs Linux 5.12 or newer, and this is {release}: use `--backend bpftrace`"

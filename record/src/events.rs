@@ -78,6 +78,18 @@ impl EventFile {
         }
     }
 
+    /// Adds an event of those that a trace has few of.
+    pub(crate) fn event(&mut self, event: &Event) -> io::Result<()> {
+        match &mut self.written {
+            Written::Text(file) => match event.line() {
+                Some(line) => file.line(line.as_bytes()),
+                None => Ok(()),
+            },
+            Written::Arrow(writer) => writer.event(event),
+            Written::NotBegun(_) | Written::Failed => Ok(()),
+        }
+    }
+
     /// The Arrow stream, if it is one, for events that need not become a line first.
     pub(crate) fn arrow(&mut self) -> Option<&mut ArrowWriter<TraceFile>> {
         match &mut self.written {

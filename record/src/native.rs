@@ -9,6 +9,7 @@ mod kernel;
 mod layout;
 pub(crate) mod live;
 mod messages;
+mod names;
 mod object;
 mod open;
 mod perf_map;
@@ -17,10 +18,12 @@ mod reader;
 mod sampler;
 mod session;
 mod site;
+mod spans;
 mod stacks;
 mod stalls;
 mod summary;
 mod tables;
+mod tell;
 mod totals;
 
 use std::process;
@@ -152,6 +155,8 @@ fn work(task: &Task, members: &Members) -> Work {
         events_from_ns,
         keep_totals,
         stacks_from_ns: task.stacks.map(nanoseconds),
+        functions: task.functions,
+        spans: task.spans,
         is_adaptive,
     }
 }

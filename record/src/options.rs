@@ -100,6 +100,10 @@ pub struct Options {
     pub adaptive: Option<Duration>,
     /// Take the native stack at the end of every hold that lasts at least so long, for a trace. By the native tracer only.
     pub stacks: Option<Duration>,
+    /// Tell of each event where in Python code it is, for a trace. By the native tracer only.
+    pub functions: bool,
+    /// Record for which spans threads work, for a trace. By the native tracer only.
+    pub spans: bool,
     /// For how long; without it until the process ends or `stop` is set.
     pub duration: Option<Duration>,
     /// The trace file; without it `gil-PID-TIME.arrow` or `.trace` in the current folder.

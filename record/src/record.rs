@@ -74,8 +74,10 @@ pub fn record(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Recording, RecordError> {
-    if options.mode == Mode::Summary && options.stacks.is_some() {
-        return Err(RecordError::StacksWithoutTrace);
+    if options.mode == Mode::Summary
+        && let Some(what) = needs_trace(options)
+    {
+        return Err(RecordError::NeedsTrace { what });
     }
     // What is asked for is looked at before the machine is: a wrong number is the likelier mistake.
     match target {
@@ -127,6 +129,17 @@ pub fn record(
     }
 }
 
+/// What of it cannot be in a summary.
+fn needs_trace(options: &Options) -> Option<&'static str> {
+    [
+        (options.stacks.is_some(), "--stacks"),
+        (options.functions, "--functions"),
+        (options.spans, "--spans"),
+    ]
+    .into_iter()
+    .find_map(|(is_wanted, what)| is_wanted.then_some(what))
+}
+
 /// What of it only the native tracer can do.
 fn needs_native(target: &Target, options: &Options) -> Option<&'static str> {
     match (target, options.mode) {
@@ -136,7 +149,7 @@ fn needs_native(target: &Target, options: &Options) -> Option<&'static str> {
         (Target::Build(_), _) => Some("--build-id"),
         (Target::Process(_), _) if options.alone => Some("--alone"),
         (_, Mode::Slow(_)) => Some("--mode slow"),
-        _ if options.stacks.is_some() => Some("--stacks"),
+        _ if needs_trace(options).is_some() => needs_trace(options),
         _ if options.adaptive.is_some() => Some("--adaptive"),
         _ => None,
     }
@@ -255,6 +268,8 @@ fn attach(
             task: Task {
                 mode: options.mode,
                 stacks: options.stacks,
+                functions: options.functions,
+                spans: options.spans,
                 adaptive: options.adaptive,
             },
             output,

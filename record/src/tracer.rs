@@ -95,6 +95,10 @@ pub(crate) struct Task {
     pub(crate) mode: Mode,
     /// The native stack is taken at the end of holds that last so long.
     pub(crate) stacks: Option<Duration>,
+    /// Events tell where in Python code they are.
+    pub(crate) functions: bool,
+    /// Spans are recorded.
+    pub(crate) spans: bool,
     /// It may go on with cycles that last so long, and totals.
     pub(crate) adaptive: Option<Duration>,
 }
@@ -105,6 +109,8 @@ impl Task {
         Self {
             mode,
             stacks: None,
+            functions: false,
+            spans: false,
             adaptive: None,
         }
     }

@@ -93,14 +93,14 @@ pub enum Kind {
     /// A place in Python code, in the process with the number [`Event::tid`].
     Location {
         /// Its number in that process.
-        number: u32,
+        number: u64,
         /// `key=value` pairs, as written.
         facts: Box<str>,
     },
     /// The drop of the same thread that comes next is at this place in Python code, and so is the wait that follows it.
     At {
         /// The number of the place; [`Kind::Location`] says what it is.
-        location: u32,
+        location: u64,
     },
     /// A span begins in the thread, which works for it from now on.
     SpanBegin(Box<SpanInfo>),

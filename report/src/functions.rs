@@ -90,7 +90,7 @@ pub(crate) type PlaceId = u32;
 /// The places of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    by_number: FxHashMap<(u32, u32), PlaceId>,
+    by_number: FxHashMap<(u32, u64), PlaceId>,
     /// In the order of their ids, from 1.
     places: Vec<Place>,
     kept: usize,
@@ -98,7 +98,7 @@ pub(crate) struct Places {
 
 impl Places {
     /// Takes what a place of a process is.
-    pub(crate) fn add(&mut self, pid: u32, number: u32, facts: &str) {
+    pub(crate) fn add(&mut self, pid: u32, number: u64, facts: &str) {
         let id = self.id(pid, number);
         let place = Place::parse(facts);
         let length = place.function.len() + place.file.len();
@@ -109,7 +109,7 @@ impl Places {
     }
 
     /// The place with that number, whatever is known of it yet; 0 when there are too many.
-    pub(crate) fn id(&mut self, pid: u32, number: u32) -> PlaceId {
+    pub(crate) fn id(&mut self, pid: u32, number: u64) -> PlaceId {
         if number == 0 {
             return 0;
         }

@@ -132,7 +132,7 @@ impl Reorder {
                 gil,
                 wait_ns: wait_ns @ ..=SLOT_NS,
             } => slot(SlotKind::Acquired, gil, 0, wait_ns),
-            Kind::At { location } => slot(SlotKind::At, location.into(), 0, 0),
+            Kind::At { location } => slot(SlotKind::At, location, 0, 0),
             kind => slot(SlotKind::Rare, self.put_apart(kind), 0, 0),
         }
     }
@@ -222,9 +222,7 @@ impl Reorder {
                 SlotKind::ForcedDrop => drop(true),
                 SlotKind::Claim => Kind::Claim { gil },
                 SlotKind::Acquired => Kind::Acquired { gil, wait_ns },
-                SlotKind::At => Kind::At {
-                    location: u32::try_from(gil).unwrap_or(0),
-                },
+                SlotKind::At => Kind::At { location: gil },
                 SlotKind::Rare => match self.rare.remove(&gil) {
                     Some(kind) => kind,
                     None => continue,

@@ -268,7 +268,7 @@ impl SessionState {
     }
 
     #[cold]
-    fn at(&mut self, tid: u32, location: u32) {
+    fn at(&mut self, tid: u32, location: u64) {
         if let Some(thread) = self.registry.current(tid) {
             let pid = self.registry.get(thread).pid;
             let place = self.places.id(pid, location);

@@ -300,6 +300,33 @@ impl Event {
     }
 }
 
+impl Event {
+    /// The line of a text trace, with its newline, of an event about a place in Python code or a span; `None` of the others, which recorders
+    /// have their own ways to write.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        let Self { time_ns, tid, kind } = self;
+        Some(match kind {
+            Kind::At { location } => format!("{time_ns} at {tid} {location}\n"),
+            Kind::Location { number, facts } => {
+                format!("{time_ns} location {tid} {number} {facts}\n")
+            }
+            Kind::SpanBegin(info) => {
+                let SpanInfo {
+                    span,
+                    parent,
+                    trace,
+                    name,
+                } = &**info;
+                format!("{time_ns} span_begin {tid} {span:x} {parent:x} {trace:032x} {name}\n")
+            }
+            Kind::SpanEnd { span } => format!("{time_ns} span_end {tid} {span:x}\n"),
+            Kind::SpanSwitch { span } => format!("{time_ns} span_switch {tid} {span:x}\n"),
+            _ => return None,
+        })
+    }
+}
+
 /// Hands on the event that a line is, and returns its time; `None` when it is none.
 #[inline]
 fn parse_event(line: &[u8], last_time_ns: u64, sink: &mut impl EventSink) -> Option<u64> {
@@ -414,12 +441,12 @@ fn parse_rare(word: &[u8], mut fields: Fields<'_>) -> Option<(u32, Kind)> {
         }
         b"at" => {
             let tid = fields.id()?;
-            let location = fields.id()?;
+            let location = fields.decimal()?;
             (tid, Kind::At { location })
         }
         b"location" => {
             let pid = fields.id()?;
-            let number = fields.id()?;
+            let number = fields.decimal()?;
             let facts = fields.rest().into_boxed_str();
             (pid, Kind::Location { number, facts })
         }

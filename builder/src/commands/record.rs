@@ -62,6 +62,12 @@ pub struct Arguments {
     /// Take native stacks of holds of at least `--over`, at their end and while somebody waits: names the C function that kept the GIL
     #[arg(long)]
     stacks: bool,
+    /// Tell where in Python code the GIL is given up and waited for: function, file and line
+    #[arg(long)]
+    functions: bool,
+    /// Record the spans of requests, as the Python package gilprobe or an extension module marks them
+    #[arg(long)]
+    spans: bool,
     /// Where to write the trace; a summary goes to stdout without it [default: gil-PID-TIME.arrow, or the container's id instead]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -150,6 +156,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         max_overhead: Some(arguments.max_overhead),
         adaptive: arguments.adaptive.then_some(arguments.over),
         stacks: arguments.stacks.then_some(arguments.over),
+        functions: arguments.functions,
+        spans: arguments.spans,
         duration: arguments.duration,
         output: arguments.output.clone(),
         form: arguments.format.map(|format| match format {
@@ -262,7 +270,7 @@ fn write_summary(path: &std::path::Path, text: &str, force: bool) -> Result<(), 
 pub(super) fn failure(error: &RecordError) -> CommandError {
     let exit = if error.is_about_this_machine() {
         Exit::NotThisMachine
-    } else if matches!(error, RecordError::StacksWithoutTrace) {
+    } else if matches!(error, RecordError::NeedsTrace { .. }) {
         Exit::Usage
     } else {
         Exit::Failed

@@ -10,12 +10,13 @@
 #include "kernel.h"
 #include "place.h"
 #include "stack.h"
+#include "text.h"
 
 /* ---- Set before loading ---- */
 
-enum { ARGUMENTS = 6, MARKERS = 2 };
+enum { ARGUMENTS = 10, MARKERS = 2 };
 enum { MARKER_DROP, MARKER_REQUEST };
-enum { IDENT, TID, GIL, FORCED, HOLD_NS, WAIT_NS, HOLDER = FORCED };
+enum { IDENT, TID, GIL, FORCED, HOLD_NS, WAIT_NS, FILE_NAME, FUNCTION, LINE, LOCATION, HOLDER = FORCED };
 
 struct settings {
     struct place places[MARKERS][ARGUMENTS];
@@ -27,6 +28,8 @@ struct settings {
     __u64 keep_totals;
     /* At the end of a hold that lasts at least so long the thread's stack is taken; all ones: none is. */
     __u64 stacks_from_ns;
+    /* Whether events tell where in Python code they are. */
+    __u64 functions;
     /* Whether events_from_ns is only where it begins, and `control` says what it is now. */
     __u64 is_adaptive;
     /* Whether only the processes in `processes` count: a file may be mapped into others as well. */
@@ -76,6 +79,23 @@ struct event {
     __u64 gil;
     __u64 first;            /* drop: hold_ns; request: the holder's ident */
     __u64 second;           /* drop: wait_ns */
+};
+
+/* A drop whose place in Python code is known. */
+struct located_event {
+    struct event event;
+    __u64 location;
+};
+
+struct location_event {
+    __u64 time_ns;
+    __u32 tid;
+    __u32 kind;
+    __u64 pid;
+    __u64 number;
+    __u64 line;
+    char function[TEXT_BYTES];
+    char file[TEXT_BYTES];
 };
 
 struct thread_event {
@@ -158,6 +178,19 @@ struct {
     __type(value, __u64);
 } asked SEC(".maps");
 
+/* Places in Python code that the recorder has been told of. */
+struct location_key {
+    __u64 process;
+    __u64 number;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 1);
+    __type(key, struct location_key);
+    __type(value, __u64);
+} locations SEC(".maps");
+
 /* ---- Arguments ---- */
 
 static __always_inline __u64
@@ -208,6 +241,50 @@ send(__u64 time_ns, __u32 tid, __u32 kind, __u64 gil, __u64 first, __u64 second)
     event->first = first;
     event->second = second;
     bpf_ringbuf_submit(event, wake());
+}
+
+static __always_inline void
+send_located(__u64 time_ns, __u32 tid, __u32 kind, __u64 gil, __u64 hold_ns, __u64 wait_ns, __u64 location)
+{
+    struct located_event *located = bpf_ringbuf_reserve(&ring, sizeof(*located), 0);
+    if (!located) {
+        count_lost(LOST_RING_FULL);
+        return;
+    }
+    located->event.time_ns = time_ns;
+    located->event.tid = tid;
+    located->event.kind = kind;
+    located->event.gil = gil;
+    located->event.first = hold_ns;
+    located->event.second = wait_ns;
+    located->location = location;
+    bpf_ringbuf_submit(located, wake());
+}
+
+/* What a place is, when it is seen for the first time; once more at the next hit if there is no room. */
+static __always_inline void
+tell_location(void *context, __u64 time_ns, const struct lane_key *key, __u64 number)
+{
+    struct location_key known = {.process = key->thread >> 32, .number = number};
+    struct location_event *event;
+    __u64 one = 1;
+    if (bpf_map_lookup_elem(&locations, &known)) {
+        return;
+    }
+    event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+    if (!event) {
+        return;
+    }
+    event->time_ns = time_ns;
+    event->tid = (__u32)key->thread;
+    event->kind = EVENT_LOCATION;
+    event->pid = known.process;
+    event->number = number;
+    event->line = argument(context, MARKER_DROP, LINE);
+    read_text(event->function, argument(context, MARKER_DROP, FUNCTION));
+    read_text(event->file, argument(context, MARKER_DROP, FILE_NAME));
+    bpf_ringbuf_submit(event, wake());
+    bpf_map_update_elem(&locations, &known, &one, BPF_ANY);
 }
 
 /* The stack on which the calling thread gives the GIL up, found by its frame pointers. */
@@ -427,7 +504,14 @@ int gil_drop(void *context)
         __u64 from_ns = events_from_ns();
         if (hold_ns >= from_ns || wait_ns >= from_ns) {
             __u64 time_ns = bpf_ktime_get_ns();
-            send(time_ns, (__u32)key.thread, forced ? EVENT_FORCED_DROP : EVENT_DROP, key.gil, hold_ns, wait_ns);
+            __u32 kind = forced ? EVENT_FORCED_DROP : EVENT_DROP;
+            __u64 location = settings.functions ? argument(context, MARKER_DROP, LOCATION) : 0;
+            if (location != 0) {
+                tell_location(context, time_ns, &key, location);
+                send_located(time_ns, (__u32)key.thread, kind, key.gil, hold_ns, wait_ns, location);
+            } else {
+                send(time_ns, (__u32)key.thread, kind, key.gil, hold_ns, wait_ns);
+            }
             if (settings.stacks_from_ns != ~0ULL && hold_ns >= settings.stacks_from_ns) {
                 send_stack(context, time_ns, &key, hold_ns);
             }

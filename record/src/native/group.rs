@@ -18,8 +18,10 @@ use crate::native::layout::{Lane, LaneKey};
 use crate::native::object::{self, Marked, Program, Scope, Work};
 use crate::native::open::{OpenCycle, Slots};
 use crate::native::sampler::Sampler;
+use crate::native::spans::SpanFiles;
 use crate::native::stalls::StallProgram;
 use crate::native::tables::Tables;
+use crate::native::tell::{self, TellProgram};
 use crate::process::{Process, is_alive};
 
 /// A program that was started may load its interpreter as late as this.
@@ -40,6 +42,7 @@ struct File {
     key: Option<(u64, u64)>,
     program: Program,
     stalls: Option<StallProgram>,
+    tells: Option<TellProgram>,
     nop: Nop,
     slots: Slots,
 }
@@ -66,6 +69,8 @@ pub(super) struct Group {
     next_rescan: Instant,
     /// Lines of the trace about processes that have been added.
     notes: Vec<String>,
+    /// Files besides the interpreters' that have markers of spans.
+    spans: SpanFiles,
     /// Takes stacks during holds, if any are taken.
     _sampler: Option<Sampler>,
     /// Processes, or files, that could not be attached to, and why the last of them could not.
@@ -97,6 +102,7 @@ impl Group {
             dismissed: HashSet::new(),
             next_rescan: Instant::now() + RESCAN,
             notes: Vec::new(),
+            spans: SpanFiles::default(),
             _sampler: sampler,
             failed: 0,
             failure: None,
@@ -152,7 +158,11 @@ impl Group {
             if let Some(stalls) = &mut file.stalls {
                 stalls.detach();
             }
+            if let Some(tells) = &mut file.tells {
+                tells.detach();
+            }
         }
+        self.spans.detach();
     }
 
     /// The tracers of free-threaded interpreters.
@@ -161,6 +171,12 @@ impl Group {
             .iter()
             .filter_map(|file| file.stalls.as_ref())
             .collect()
+    }
+
+    /// How many names and spans there was no room for.
+    pub(super) fn lost_tellings(&self) -> u64 {
+        let files = self.files.iter().filter_map(|file| file.tells.as_ref());
+        files.map(TellProgram::lost).sum::<u64>() + self.spans.lost()
     }
 
     /// What threads were in the middle of at `end_ns`, a moment ago.
@@ -224,6 +240,7 @@ impl Group {
         self.look_at_late_ones();
         if self.next_rescan <= Instant::now() {
             self.rescan();
+            self.look_for_spans();
             self.next_rescan = Instant::now() + RESCAN;
         }
     }
@@ -302,6 +319,32 @@ impl Group {
         }
     }
 
+    /// Looks for files with markers of spans that processes have mapped since.
+    fn look_for_spans(&mut self) {
+        if !self.work.spans {
+            return;
+        }
+        let pids: Vec<u32> = self.processes.keys().copied().collect();
+        for pid in pids {
+            self.attach_spans(pid);
+        }
+    }
+
+    fn attach_spans(&mut self, pid: u32) {
+        let scope = self.scope(pid);
+        let shared = (&self.work, &self.tables);
+        if let Err(error) = self.spans.look(pid, shared, scope) {
+            self.fail(pid, error);
+        }
+    }
+
+    fn scope(&self, pid: u32) -> Scope {
+        match self.members {
+            Members::Alone => Scope::Process(pid),
+            _ => Scope::Everyone,
+        }
+    }
+
     /// Adds a process.
     fn add(&mut self, interpreter: Interpreter) {
         let pid = interpreter.pid;
@@ -311,7 +354,12 @@ impl Group {
         }
         self.follower.add(pid);
         match self.file(&interpreter) {
-            Ok(file) => self.remember(interpreter, file, Inherited::default()),
+            Ok(file) => {
+                self.remember(interpreter, file, Inherited::default());
+                if self.work.spans {
+                    self.attach_spans(pid);
+                }
+            }
             Err(error) => self.fail(pid, error),
         }
     }
@@ -356,18 +404,23 @@ impl Group {
                 .and_then(|name| interval::offset(&name.to_string_lossy())),
         };
         let sites = object::find_sites(&image)?;
+        if self.work.functions && !tell::has_functions(&image) {
+            return Err(NativeError::NoMarker {
+                name: "gil__functions",
+            });
+        }
         let mut program = Program::load(sites, &self.work, &self.tables, marked)?;
-        let scope = match self.members {
-            Members::Alone => Scope::Process(interpreter.pid),
-            _ => Scope::Everyone,
-        };
+        let scope = self.scope(interpreter.pid);
         program.attach(&interpreter.reachable, scope)?;
         let shared = (&self.work, &self.tables, marked);
         let stalls = StallProgram::attach(&image, &interpreter.reachable, shared, scope)?;
+        let shared = (&self.work, &self.tables);
+        let tells = TellProgram::attach(&image, &interpreter.reachable, shared, scope)?;
         self.files.push(File {
             key,
             program,
             stalls,
+            tells,
             nop: Nop::of(&image, "gil__drop"),
             slots: Slots::find(&interpreter.reachable, &image),
         });

@@ -1,12 +1,12 @@
 //! The structures that the eBPF program and we share, byte by byte: those of gil.bpf.c.
 
-use gil_report::Stall;
+use gil_report::{SpanInfo, Stall};
 
 use crate::native::place::{self, Place};
 use crate::native::stalls;
 
 /// Arguments in the table of each marker.
-const ARGUMENTS: usize = 6;
+const ARGUMENTS: usize = 10;
 /// `sizeof(struct lane_key)`.
 pub(super) const LANE_KEY_BYTES: u32 = 24;
 /// `sizeof(struct asked_key)`.
@@ -19,6 +19,17 @@ pub(super) const LANE_BYTES: u32 = 128;
 pub(super) const COUNTERS_BYTES: u32 = 48;
 /// `sizeof(struct control)`.
 pub(super) const CONTROL_BYTES: u32 = 8;
+/// `sizeof(struct location_key)`.
+pub(super) const LOCATION_KEY_BYTES: u32 = 16;
+/// `sizeof(struct name_key)`.
+pub(super) const NAME_KEY_BYTES: u32 = 16;
+/// `sizeof(struct name)`.
+pub(super) const NAME_BYTES: u32 = 264;
+
+/// Bytes of a text that a marker tells, with the NUL at its end.
+const TEXT_BYTES: usize = 256;
+/// Bytes of the id of a trace, likewise.
+const TRACE_BYTES: usize = 40;
 
 /// Addresses in `struct stack_event`.
 const STACK_FRAMES: u32 = 127;
@@ -30,6 +41,7 @@ pub(super) struct Settings {
     pub(super) wake_at_bytes: u64,
     pub(super) keep_totals: bool,
     pub(super) stacks_from_ns: Option<u64>,
+    pub(super) functions: bool,
     pub(super) is_adaptive: bool,
     pub(super) only_listed: bool,
     pub(super) interval_at: Option<u64>,
@@ -52,6 +64,7 @@ impl Settings {
         bytes.extend(self.wake_at_bytes.to_ne_bytes());
         bytes.extend(u64::from(self.keep_totals).to_ne_bytes());
         bytes.extend(self.stacks_from_ns.unwrap_or(u64::MAX).to_ne_bytes());
+        bytes.extend(u64::from(self.functions).to_ne_bytes());
         bytes.extend(u64::from(self.is_adaptive).to_ne_bytes());
         bytes.extend(u64::from(self.only_listed).to_ne_bytes());
         bytes.extend(self.interval_at.unwrap_or(u64::MAX).to_ne_bytes());
@@ -165,7 +178,14 @@ impl Lane {
     }
 }
 
-/// `struct event`, `struct thread_event` or `struct stack_event`.
+/// The process, identity and native id of a thread, and what it is called, of an entry in the table of names.
+pub(super) fn name(key: &[u8], value: &[u8]) -> ((u32, u64), u64, String) {
+    let (mut key, mut value) = (Words(key), Words(value));
+    let whose = (low(key.u64()), key.u64());
+    (whose, value.u64(), value.text(TEXT_BYTES))
+}
+
+/// `struct event`, `struct located_event`, `struct thread_event`, `struct stack_event`, or one of those of tell.bpf.c.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Drop {
@@ -173,6 +193,8 @@ pub(super) enum Event {
         gil: u64,
         hold_ns: u64,
         wait_ns: u64,
+        /// The number of the place in Python code; 0 = not known.
+        location: u64,
     },
     Request {
         gil: u64,
@@ -187,6 +209,28 @@ pub(super) enum Event {
         gil: u64,
         interval_us: u64,
         name: String,
+    },
+    /// What a thread is called, told by whichever thread.
+    Name {
+        pid: u32,
+        ident: u64,
+        native_id: u64,
+        text: String,
+    },
+    /// What a place in Python code is.
+    Location {
+        pid: u32,
+        number: u64,
+        line: u64,
+        function: String,
+        file: String,
+    },
+    SpanBegin(SpanInfo),
+    SpanEnd {
+        span: u64,
+    },
+    SpanSwitch {
+        span: u64,
     },
     /// Of the drop at the same moment, or of a hold that goes on: then `hold_ns` is 0.
     Stack {
@@ -210,6 +254,7 @@ impl Event {
                 gil: words.u64(),
                 hold_ns: words.u64(),
                 wait_ns: words.u64(),
+                location: words.u64(),
             },
             2 => Self::Request {
                 gil: words.u64(),
@@ -236,6 +281,27 @@ impl Event {
                     addresses: (0..count.min(STACK_FRAMES)).map(|_| words.u64()).collect(),
                 }
             }
+            32 => Self::Name {
+                pid: low(words.u64()),
+                ident: words.u64(),
+                native_id: words.u64(),
+                text: words.text(TEXT_BYTES),
+            },
+            33 => Self::Location {
+                pid: low(words.u64()),
+                number: words.u64(),
+                line: words.u64(),
+                function: words.text(TEXT_BYTES),
+                file: words.text(TEXT_BYTES),
+            },
+            34 => Self::SpanBegin(SpanInfo {
+                span: words.u64(),
+                parent: words.u64(),
+                trace: u128::from_str_radix(&words.text(TRACE_BYTES), 16).unwrap_or(0),
+                name: words.text(TEXT_BYTES),
+            }),
+            35 => Self::SpanEnd { span: words.u64() },
+            36 => Self::SpanSwitch { span: words.u64() },
             kind => {
                 let (what, first, second) = (words.u64(), words.u64(), words.u64());
                 Self::Stall(stalls::event(kind, what, first, second)?)
@@ -266,7 +332,12 @@ impl Words<'_> {
 
     /// A `comm`: up to 15 bytes and a 0.
     fn name(&mut self) -> String {
-        let (bytes, rest) = self.0.split_at(self.0.len().min(16));
+        self.text(16)
+    }
+
+    /// A text that ends at a 0, or after so many bytes.
+    fn text(&mut self, bytes: usize) -> String {
+        let (bytes, rest) = self.0.split_at(self.0.len().min(bytes));
         self.0 = rest;
         let length = bytes
             .iter()

@@ -10,17 +10,19 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gil_report::{Kind, Stall};
+use gil_report::{Kind, SpanInfo, Stall};
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 
 use crate::events::EventFile;
 use crate::interval;
 use crate::native::layout::Event;
+use crate::native::names::{Names, Seen, one_line};
 use crate::native::open::{self, Open, OpenCycle};
 use crate::native::stacks::Stacks;
 use crate::native::tables::CounterTable;
 use crate::native::totals::Everything;
 use crate::stop::StopReason;
+use crate::trace::escape;
 use crate::tracer::Counts;
 use crate::window::Window;
 
@@ -64,6 +66,7 @@ impl Reader {
             failure: None,
             stacks: Stacks::default(),
             settled: HashSet::new(),
+            names: Names::default(),
         };
         let thread = thread::spawn(move || {
             let lines = read(&ring, &counters, lines, &stopped)?;
@@ -162,6 +165,7 @@ struct Lines {
     stacks: Stacks,
     /// Threads, and their GILs, of which it is known what they were in the middle of at the end.
     settled: HashSet<(u32, u64)>,
+    names: Names,
 }
 
 impl Lines {
@@ -189,6 +193,11 @@ impl Lines {
         {
             // Who a thread is also holds for its events after the beginning.
             let time_ns = time_ns.max(self.window.start_ns());
+            let thread = Seen {
+                tid,
+                native_id: *native_id,
+            };
+            let name = self.names.see((*pid, *ident), thread, name);
             let line = format!("{time_ns} thread {tid} {pid} {native_id} {ident} {name}\n");
             self.file.line(line.as_bytes())?;
             if *gil == 0 {
@@ -196,6 +205,9 @@ impl Lines {
                 return Ok(());
             }
             return self.gil(time_ns, (*pid, *gil), *interval_us);
+        }
+        if let Some(told) = self.told(time_ns, tid, event) {
+            return told;
         }
         if let Event::Stack {
             pid,
@@ -218,6 +230,54 @@ impl Lines {
         } else {
             self.straddling(time_ns, tid, event)
         }
+    }
+
+    /// What a process tells of itself; `None`: it is something else.
+    fn told(&mut self, time_ns: u64, tid: u32, event: &Event) -> Option<io::Result<()>> {
+        let kind = match event {
+            Event::Name {
+                pid,
+                ident,
+                native_id,
+                text,
+            } => {
+                let time_ns = time_ns.max(self.window.start_ns());
+                let Some((thread, name)) = self.names.tell((*pid, *ident), *native_id, text) else {
+                    return Some(Ok(()));
+                };
+                let Seen { tid, native_id } = thread;
+                let line = format!("{time_ns} thread {tid} {pid} {native_id} {ident} {name}\n");
+                return Some(self.file.line(line.as_bytes()));
+            }
+            Event::Location {
+                pid,
+                number,
+                line,
+                function,
+                file,
+            } => {
+                // What it is also holds for events after the beginning.
+                let time_ns = time_ns.max(self.window.start_ns());
+                let (function, file) = (escape(function), escape(file));
+                let line = format!(
+                    "{time_ns} location {pid} {number} line={line} function={function} file={file}\n"
+                );
+                return Some(self.file.line(line.as_bytes()));
+            }
+            Event::SpanBegin(info) => Kind::SpanBegin(Box::new(SpanInfo {
+                name: one_line(&info.name),
+                ..info.clone()
+            })),
+            &Event::SpanEnd { span } => Kind::SpanEnd { span },
+            &Event::SpanSwitch { span } => Kind::SpanSwitch { span },
+            _ => return None,
+        };
+        if !self.window.covers(time_ns) {
+            return Some(Ok(()));
+        }
+        self.latest_ns = self.latest_ns.max(time_ns);
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        Some(self.file.event(&gil_report::Event { time_ns, tid, kind }))
     }
 
     /// What a GIL is set to, when that is new.
@@ -317,6 +377,14 @@ impl Lines {
     }
 
     fn write(&mut self, time_ns: u64, tid: u32, event: &Event) -> io::Result<()> {
+        if let Event::Drop {
+            location: location @ 1..,
+            ..
+        } = *event
+        {
+            let kind = Kind::At { location };
+            self.file.event(&gil_report::Event { time_ns, tid, kind })?;
+        }
         if let Some(stream) = self.file.arrow() {
             return match kind(event) {
                 Some(kind) => stream.event(&gil_report::Event { time_ns, tid, kind }),
@@ -332,6 +400,7 @@ impl Lines {
                 gil,
                 hold_ns,
                 wait_ns,
+                ..
             } => {
                 line.word(b"drop");
                 line.number(tid.into());
@@ -347,7 +416,7 @@ impl Lines {
                 line.number(holder);
             }
             Event::Stall(stall) => line.stall(tid, stall),
-            Event::Thread { .. } | Event::Stack { .. } => {}
+            _ => {}
         }
         if let Some(last) = self.line.last_mut() {
             *last = b'\n';
@@ -389,6 +458,7 @@ fn kind(event: &Event) -> Option<Kind> {
             gil,
             hold_ns,
             wait_ns,
+            ..
         } => Some(Kind::Drop {
             gil,
             forced,
@@ -397,7 +467,7 @@ fn kind(event: &Event) -> Option<Kind> {
         }),
         Event::Request { gil, holder } => Some(Kind::Request { gil, holder }),
         Event::Stall(stall) => Some(Kind::Stall(stall)),
-        Event::Thread { .. } | Event::Stack { .. } => None,
+        _ => None,
     }
 }
 

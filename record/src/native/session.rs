@@ -25,6 +25,10 @@ const NOT_FOLLOWED: &str = "a process could not be followed: what it did is miss
 /// What the trace says when stalls of free-threaded processes found no room.
 const NO_ROOM: &str = "the buffer was full when a world was stopped or a mutex waited for";
 
+/// Likewise, of what processes tell of themselves.
+const NO_ROOM_FOR_SPANS: &str =
+    "the buffer was full when a thread was named or a span began or ended";
+
 /// The program, attached, and what becomes of what it sees.
 pub(super) struct Running {
     group: Group,
@@ -201,6 +205,13 @@ impl Session for Running {
         {
             self.counts.lost.fetch_add(lost, Ordering::Relaxed);
             reader.note(format!("{end_ns} lost {lost} {NO_ROOM}\n"));
+        }
+        let lost = self.group.lost_tellings();
+        if lost > 0
+            && let Some(reader) = &self.reader
+        {
+            self.counts.lost.fetch_add(lost, Ordering::Relaxed);
+            reader.note(format!("{end_ns} lost {lost} {NO_ROOM_FOR_SPANS}\n"));
         }
         let not_followed = self.group.not_followed();
         if not_followed > 0 {

@@ -28,7 +28,14 @@ pub(super) struct Tables {
     control: MapHandle,
     keeping: MapHandle,
     processes: MapHandle,
+    locations: MapHandle,
+    pub(super) names: MapHandle,
 }
+
+/// Places in Python code of which it is remembered that the trace tells what they are.
+const LOCATIONS: u32 = 65_536;
+/// Threads whose names are remembered.
+const NAMES: u32 = 16_384;
 
 impl Tables {
     /// Makes them, all but the set of processes.
@@ -69,6 +76,20 @@ impl Tables {
             )?,
             control: create(MapType::Array, "control", 4, layout::CONTROL_BYTES, 1)?,
             processes: duplicate(processes)?,
+            locations: create(
+                MapType::LruHash,
+                "locations",
+                layout::LOCATION_KEY_BYTES,
+                8,
+                LOCATIONS,
+            )?,
+            names: create(
+                MapType::LruHash,
+                "names",
+                layout::NAME_KEY_BYTES,
+                layout::NAME_BYTES,
+                NAMES,
+            )?,
         };
         tables.set_events_from(events_from_ns)?;
         Ok(tables)
@@ -85,6 +106,8 @@ impl Tables {
             "control" => Some(&self.control),
             "keeping" => Some(&self.keeping),
             "processes" => Some(&self.processes),
+            "locations" => Some(&self.locations),
+            "names" => Some(&self.names),
             _ => None,
         }
     }

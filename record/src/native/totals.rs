@@ -6,6 +6,7 @@ use libbpf_rs::{MapCore as _, MapFlags};
 
 use crate::native::NativeError;
 use crate::native::layout::{self, Counters, Lane, LaneKey};
+use crate::native::names::one_line;
 use crate::native::tables::Tables;
 
 /// Entries asked of the kernel at a time.
@@ -143,9 +144,28 @@ pub(super) fn read(tables: &Tables) -> Result<Everything, NativeError> {
 
 /// What the program knows of each thread and GIL.
 pub(super) fn lanes(tables: &Tables) -> Result<Vec<(LaneKey, Lane)>, NativeError> {
+    let names = names(tables)?;
     let entries = entries(&tables.lanes)?.into_iter();
     Ok(entries
-        .map(|(key, value)| (LaneKey::read(&key), Lane::read(&value)))
+        .map(|(key, value)| {
+            let (key, mut lane) = (LaneKey::read(&key), Lane::read(&value));
+            let told = names.get(&(key.pid, lane.ident));
+            if let Some((_, name)) = told.filter(|(native_id, _)| *native_id == lane.native_id) {
+                lane.name.clone_from(name);
+            }
+            (key, lane)
+        })
+        .collect())
+}
+
+/// What threads are called, as far as they have told, by process and ident; with their native ids.
+fn names(tables: &Tables) -> Result<HashMap<(u32, u64), (u64, String)>, NativeError> {
+    let entries = entries(&tables.names)?.into_iter();
+    Ok(entries
+        .map(|(key, value)| {
+            let (whose, native_id, name) = layout::name(&key, &value);
+            (whose, (native_id, one_line(&name)))
+        })
         .collect())
 }
 

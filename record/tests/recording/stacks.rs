@@ -337,7 +337,7 @@ fn stacks_need_a_trace_and_the_native_tracer() {
     };
     assert!(matches!(
         refused(Mode::Summary, Backend::Native),
-        RecordError::StacksWithoutTrace
+        RecordError::NeedsTrace { .. }
     ));
     let error = refused(Mode::Events, Backend::Bpftrace);
     assert!(

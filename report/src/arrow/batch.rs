@@ -357,10 +357,12 @@ impl<'b> Batch<'b> {
                 facts: text().into_boxed_str(),
             },
             Word::Location => Kind::Location {
-                number: id(0)?,
+                number: number(0)?,
                 facts: text().into_boxed_str(),
             },
-            Word::At => Kind::At { location: id(0)? },
+            Word::At => Kind::At {
+                location: number(0)?,
+            },
             Word::SpanBegin => Kind::SpanBegin(Box::new(SpanInfo {
                 span: number(0)?,
                 parent: number(1)?,

@@ -154,11 +154,11 @@ impl<'e> Row<'e> {
             },
             Kind::Location { number, facts } => Self {
                 text: Some(facts),
-                numbers: vec![(*number).into()],
+                numbers: vec![*number],
                 ..Self::new(Word::Location)
             },
             &Kind::At { location } => Self {
-                numbers: vec![location.into()],
+                numbers: vec![location],
                 ..Self::new(Word::At)
             },
             Kind::SpanBegin(info) => Self {
