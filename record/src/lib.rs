@@ -42,7 +42,7 @@ pub use error::RecordError;
 pub use interpreter::{Found, Interpreter, find};
 pub use native::live::{Live, Sample, ThreadSample};
 pub use observer::{Observer, Silent};
-pub use options::{Backend, Form, Mode, Options, Target};
+pub use options::{Backend, Form, Mode, Options, Target, Told};
 pub use record::{Cost, Recording, interpreter_of, record};
 pub use stop::{StopFlag, StopReason};
 pub use tracer::Finished;

@@ -155,8 +155,7 @@ fn work(task: &Task, members: &Members) -> Work {
         events_from_ns,
         keep_totals,
         stacks_from_ns: task.stacks.map(nanoseconds),
-        functions: task.functions,
-        spans: task.spans,
+        told: task.told,
         is_adaptive,
     }
 }

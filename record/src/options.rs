@@ -81,6 +81,15 @@ pub enum Backend {
     Systemtap,
 }
 
+/// What processes tell of themselves besides what their threads are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where in Python code each event is.
+    pub functions: bool,
+    /// For which spans threads work.
+    pub spans: bool,
+}
+
 /// How to record.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -100,10 +109,8 @@ pub struct Options {
     pub adaptive: Option<Duration>,
     /// Take the native stack at the end of every hold that lasts at least so long, for a trace. By the native tracer only.
     pub stacks: Option<Duration>,
-    /// Tell of each event where in Python code it is, for a trace. By the native tracer only.
-    pub functions: bool,
-    /// Record for which spans threads work, for a trace. By the native tracer only.
-    pub spans: bool,
+    /// What processes tell of themselves, for a trace. By the native tracer only.
+    pub told: Told,
     /// For how long; without it until the process ends or `stop` is set.
     pub duration: Option<Duration>,
     /// The trace file; without it `gil-PID-TIME.arrow` or `.trace` in the current folder.

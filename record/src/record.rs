@@ -133,8 +133,8 @@ pub fn record(
 fn needs_trace(options: &Options) -> Option<&'static str> {
     [
         (options.stacks.is_some(), "--stacks"),
-        (options.functions, "--functions"),
-        (options.spans, "--spans"),
+        (options.told.functions, "--functions"),
+        (options.told.spans, "--spans"),
     ]
     .into_iter()
     .find_map(|(is_wanted, what)| is_wanted.then_some(what))
@@ -268,8 +268,7 @@ fn attach(
             task: Task {
                 mode: options.mode,
                 stacks: options.stacks,
-                functions: options.functions,
-                spans: options.spans,
+                told: options.told,
                 adaptive: options.adaptive,
             },
             output,

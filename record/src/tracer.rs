@@ -13,7 +13,7 @@ use crate::interpreter::Interpreter;
 use crate::members::Members;
 use crate::native::{Follower, Native};
 use crate::observer::Observer;
-use crate::options::{Backend, Mode, Options};
+use crate::options::{Backend, Mode, Options, Told};
 use crate::record::Cost;
 use crate::stop::{StopFlag, StopReason};
 use crate::systemtap::Systemtap;
@@ -95,10 +95,7 @@ pub(crate) struct Task {
     pub(crate) mode: Mode,
     /// The native stack is taken at the end of holds that last so long.
     pub(crate) stacks: Option<Duration>,
-    /// Events tell where in Python code they are.
-    pub(crate) functions: bool,
-    /// Spans are recorded.
-    pub(crate) spans: bool,
+    pub(crate) told: Told,
     /// It may go on with cycles that last so long, and totals.
     pub(crate) adaptive: Option<Duration>,
 }
@@ -109,8 +106,7 @@ impl Task {
         Self {
             mode,
             stacks: None,
-            functions: false,
-            spans: false,
+            told: Told::default(),
             adaptive: None,
         }
     }

@@ -92,7 +92,7 @@ pub(crate) type PlaceId = u32;
 pub(crate) struct Places {
     by_number: FxHashMap<(u32, u64), PlaceId>,
     /// In the order of their ids, from 1.
-    places: Vec<Place>,
+    entries: Vec<Place>,
     kept: usize,
 }
 
@@ -104,7 +104,7 @@ impl Places {
         let length = place.function.len() + place.file.len();
         if id > 0 && self.kept + length <= TEXT_LIMIT {
             self.kept += length;
-            self.places[id as usize - 1] = place;
+            self.entries[id as usize - 1] = place;
         }
     }
 
@@ -116,23 +116,23 @@ impl Places {
         if let Some(&id) = self.by_number.get(&(pid, number)) {
             return id;
         }
-        if self.places.len() >= PLACES_LIMIT {
+        if self.entries.len() >= PLACES_LIMIT {
             return 0;
         }
-        self.places.push(Place::default());
-        let id = PlaceId::try_from(self.places.len()).unwrap_or(0);
+        self.entries.push(Place::default());
+        let id = PlaceId::try_from(self.entries.len()).unwrap_or(0);
         self.by_number.insert((pid, number), id);
         id
     }
 
     /// What is known of it.
     pub(crate) fn get(&self, id: PlaceId) -> Option<&Place> {
-        let place = self.places.get((id as usize).checked_sub(1)?)?;
+        let place = self.entries.get((id as usize).checked_sub(1)?)?;
         (!place.function.is_empty()).then_some(place)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.entries.is_empty()
     }
 }
 
@@ -221,7 +221,7 @@ pub struct PlaceFigures {
 
 impl Functions {
     /// Puts sums into the form in which they are kept; `threads` are the places of the numbers of threads.
-    pub(crate) fn settle(sums: PlaceSums, places: &Places, threads: &[usize]) -> Option<Self> {
+    pub(crate) fn settle(sums: &PlaceSums, places: &Places, threads: &[usize]) -> Option<Self> {
         if sums.at.is_empty() || places.is_empty() {
             return None;
         }

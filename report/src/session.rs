@@ -166,10 +166,7 @@ impl SessionState {
                     self.count(unpaired);
                 }
             }
-            Kind::At { location } => {
-                self.events -= 1;
-                self.at(tid, location);
-            }
+            Kind::At { location } => self.at(tid, location),
             Kind::Request { gil, holder } => self.request(tid, gil, holder),
             Kind::Stall(stall) => self.stall(time_ns, tid, stall),
             Kind::Total(total) => {
@@ -269,6 +266,7 @@ impl SessionState {
 
     #[cold]
     fn at(&mut self, tid: u32, location: u64) {
+        self.events -= 1;
         if let Some(thread) = self.registry.current(tid) {
             let pid = self.registry.get(thread).pid;
             let place = self.places.id(pid, location);

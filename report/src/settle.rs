@@ -81,7 +81,7 @@ impl GilState {
             longest_holds: settle_longest(self.longest_holds, &places, stacks, known),
             longest_waits: settle_longest(self.longest_waits, &places, stacks, known),
             stacks: held,
-            functions: Functions::settle(self.places, known, &places),
+            functions: Functions::settle(&self.places, known, &places),
         }
     }
 }

@@ -199,6 +199,13 @@ fn line() -> impl Strategy<Value = String> {
             .prop_map(|(time, number, name)| format!("{time} frames 1 {number} 0+1:drop_gil 1+2:{name} 0+3")),
         1 => (time.clone(), 0..3_u32, "\\PC{0,8}")
             .prop_map(|(time, number, path)| format!("{time} module 1 {number} path=/{path} build_id=-")),
+        2 => (time.clone(), tid.clone(), 0..5_u32).prop_map(|(time, tid, place)| format!("{time} at {tid} {place}")),
+        1 => (time.clone(), 0..4_u32, 0..90_u32, "\\PC{0,8}")
+            .prop_map(|(time, place, line, name)| format!("{time} location 1 {place} line={line} function={name} file=/srv/{name}.py")),
+        1 => (time.clone(), tid.clone(), 0..4_u32, 0..4_u32, "\\PC{0,8}")
+            .prop_map(|(time, tid, span, parent, name)| format!("{time} span_begin {tid} {span:x} {parent:x} 0123456789abcdef0123456789abcdef {name}")),
+        1 => (time.clone(), tid.clone(), 0..4_u32, prop_oneof![Just("span_end"), Just("span_switch")])
+            .prop_map(|(time, tid, span, word)| format!("{time} {word} {tid} {span:x}")),
         1 => (time.clone(), 0..90_u64).prop_map(|(time, over)| format!("{time} mode slow {over}")),
         1 => (time.clone(), 0..5_u64).prop_map(|(time, count)| format!("{time} lost {count} full")),
         1 => time.prop_map(|time| format!("{time} end exit")),

@@ -102,6 +102,54 @@ fn a_reused_tid_is_another_thread() {
 }
 
 #[test]
+fn a_renamed_thread_is_the_same_under_its_last_name() {
+    let gil = gil("\
+        1000 thread 11 10 1 7 Thread-1\n\
+        1200 drop 11 a 0 100 0\n\
+        1300 thread 11 10 1 7 metrics\n\
+        1500 drop 11 a 0 100 0\n\
+        1600 thread 11 10 1 8 Thread-2\n\
+        1700 thread 11 10 1 8 requests\n\
+        1900 drop 11 a 0 50 0\n");
+    let threads = gil.threads.iter();
+    let holds: Vec<_> = threads
+        .map(|one| (one.name.as_deref(), one.holds.total_ns()))
+        .collect();
+    assert_eq!(
+        holds,
+        [(Some("metrics"), 200), (Some("requests"), 50)],
+        "a name belongs to the thread that had it, not to its number"
+    );
+}
+
+#[test]
+fn a_name_as_long_as_any_is_cut_where_there_is_no_room_and_whole_where_there_is() {
+    let name = |letter: &str| letter.repeat(255);
+    let (holder, waiter) = (name("h"), name("w"));
+    let report = report(&format!(
+        "\
+        1000 thread 11 10 1 7 {holder}\n\
+        1000 thread 12 10 2 8 {waiter}\n\
+        500001000 drop 11 a 1 500000000 0\n\
+        500002000 drop 12 a 0 900 400000000\n\
+        500003000 claim 12 a\n\
+        500003100 acquired 11 a 0\n\
+        900003000 end duration\n"
+    ));
+    let mut page = Vec::new();
+    text(&report, &TextOptions::default(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    for line in page.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(page.contains("hhh…") && page.contains("www…"), "{page}");
+    let mut saved = Vec::new();
+    json(&report, &mut saved).unwrap();
+    let saved = String::from_utf8(saved).unwrap();
+    assert!(saved.contains(&holder) && saved.contains(&waiter));
+}
+
+#[test]
 fn drop_requests_are_counted_on_both_sides() {
     let gil = gil("\
         1000 thread 11 10 1 7 holder\n\

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use gil_report::render::json;
+use gil_report::render::{folded, json};
 use gil_report::summary::Thread;
 use gil_report::{Options, Report, VerdictKind, analyse};
 
@@ -76,7 +76,7 @@ fn json_is_what_the_schema_says() {
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/report-1.schema.json");
     let schema = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for workload in ["io_only", "io_and_cpu", "hog"] {
+    for workload in ["io_only", "io_and_cpu", "hog", "functions"] {
         let mut written = Vec::new();
         json(&report(workload), &mut written).unwrap();
         let written = serde_json::from_slice(&written).unwrap();
@@ -86,4 +86,16 @@ fn json_is_what_the_schema_says() {
             .collect();
         assert!(errors.is_empty(), "{errors:?}");
     }
+}
+
+#[test]
+fn holds_are_folded_by_place_in_python_code() {
+    let mut lines = Vec::new();
+    folded(&report("functions"), &mut lines).unwrap();
+    assert_eq!(
+        String::from_utf8(lines).unwrap(),
+        "metrics;Metrics.collect (metrics.py:41) 512000000\n\
+         req-1;<b>\\x1b[31mx (ü.py:12) 5000\n\
+         req-1;handle<locals> (web.py:88) 4000\n"
+    );
 }

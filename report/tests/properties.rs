@@ -23,6 +23,13 @@ fn line() -> impl Strategy<Value = String> {
         1 => (time.clone(), tid.clone(), gil, 0..4_u64).prop_map(|(time, tid, gil, holder)| format!("{time} request {tid} {gil} {holder}")),
         1 => (time.clone(), tid, 1..3_u32, 0..4_u64, "\\PC{0,8}")
             .prop_map(|(time, tid, pid, ident, name)| format!("{time} thread {tid} {pid} {tid} {ident} {name}")),
+        2 => (time.clone(), 10..16_u32, 0..5_u32).prop_map(|(time, tid, place)| format!("{time} at {tid} {place}")),
+        1 => (time.clone(), 1..3_u32, 0..4_u32, 0..90_u32, "\\PC{0,8}")
+            .prop_map(|(time, pid, place, line, name)| format!("{time} location {pid} {place} line={line} function={name} file=/srv/{name}.py")),
+        1 => (time.clone(), 10..16_u32, 0..4_u32, 0..4_u32)
+            .prop_map(|(time, tid, span, parent)| format!("{time} span_begin {tid} {span:x} {parent:x} 0123456789abcdef0123456789abcdef checkout")),
+        1 => (time.clone(), 10..16_u32, 0..4_u32, prop_oneof![Just("span_end"), Just("span_switch")])
+            .prop_map(|(time, tid, span, word)| format!("{time} {word} {tid} {span:x}")),
         1 => (time.clone(), 0..5_u64).prop_map(|(time, count)| format!("{time} lost {count} full")),
         1 => time.prop_map(|time| format!("{time} end exit")),
         1 => "\\PC{0,30}".prop_map(|noise| noise),

@@ -156,8 +156,10 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         max_overhead: Some(arguments.max_overhead),
         adaptive: arguments.adaptive.then_some(arguments.over),
         stacks: arguments.stacks.then_some(arguments.over),
-        functions: arguments.functions,
-        spans: arguments.spans,
+        told: gil_record::Told {
+            functions: arguments.functions,
+            spans: arguments.spans,
+        },
         duration: arguments.duration,
         output: arguments.output.clone(),
         form: arguments.format.map(|format| match format {

@@ -321,7 +321,7 @@ impl Group {
 
     /// Looks for files with markers of spans that processes have mapped since.
     fn look_for_spans(&mut self) {
-        if !self.work.spans {
+        if !self.work.told.spans {
             return;
         }
         let pids: Vec<u32> = self.processes.keys().copied().collect();
@@ -356,7 +356,7 @@ impl Group {
         match self.file(&interpreter) {
             Ok(file) => {
                 self.remember(interpreter, file, Inherited::default());
-                if self.work.spans {
+                if self.work.told.spans {
                     self.attach_spans(pid);
                 }
             }
@@ -404,7 +404,7 @@ impl Group {
                 .and_then(|name| interval::offset(&name.to_string_lossy())),
         };
         let sites = object::find_sites(&image)?;
-        if self.work.functions && !tell::has_functions(&image) {
+        if self.work.told.functions && !tell::has_functions(&image) {
             return Err(NativeError::NoMarker {
                 name: "gil__functions",
             });

@@ -36,6 +36,10 @@ const STACK_FRAMES: u32 = 127;
 
 /// `struct settings`, without the places.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the program's settings"
+)]
 pub(super) struct Settings {
     pub(super) events_from_ns: u64,
     pub(super) wake_at_bytes: u64,

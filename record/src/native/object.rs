@@ -14,6 +14,7 @@ use crate::native::place::Place;
 use crate::native::site::{self, Site};
 use crate::native::tables::{Sizes, Tables};
 use crate::native::{NativeError, kernel, messages};
+use crate::options::Told;
 
 /// As clang compiled it.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gil.bpf.o"));
@@ -34,10 +35,7 @@ pub(super) struct Work {
     pub(super) keep_totals: bool,
     /// The stack is taken at the end of holds that last so long; `None`: of none.
     pub(super) stacks_from_ns: Option<u64>,
-    /// Whether events tell where in Python code they are.
-    pub(super) functions: bool,
-    /// Whether spans are recorded.
-    pub(super) spans: bool,
+    pub(super) told: Told,
     /// Whether `events_from_ns` may change while it runs.
     pub(super) is_adaptive: bool,
     /// Only the processes that are listed count.
@@ -176,7 +174,7 @@ fn settings<'a>(
         wake_at_bytes: u64::from(work.sizes.ring) / 8,
         keep_totals: work.keep_totals,
         stacks_from_ns: work.stacks_from_ns,
-        functions: work.functions,
+        functions: work.told.functions,
         is_adaptive: work.is_adaptive,
         only_listed: work.only_listed,
         interval_at: file.interval_at,

@@ -107,8 +107,8 @@ impl TellProgram {
 fn is_wanted(marker: &str, work: &Work) -> bool {
     match marker {
         "thread__name" => true,
-        "gil__functions" => work.functions,
-        _ => work.spans,
+        "gil__functions" => work.told.functions,
+        _ => work.told.spans,
     }
 }
 

@@ -158,8 +158,11 @@ pub(super) fn lanes(tables: &Tables) -> Result<Vec<(LaneKey, Lane)>, NativeError
         .collect())
 }
 
-/// What threads are called, as far as they have told, by process and ident; with their native ids.
-fn names(tables: &Tables) -> Result<HashMap<(u32, u64), (u64, String)>, NativeError> {
+/// Native ids and names of threads, by process and ident.
+type Names = HashMap<(u32, u64), (u64, String)>;
+
+/// What threads are called, as far as they have told.
+fn names(tables: &Tables) -> Result<Names, NativeError> {
     let entries = entries(&tables.names)?.into_iter();
     Ok(entries
         .map(|(key, value)| {

@@ -71,6 +71,35 @@ impl<'e> Row<'e> {
         }
     }
 
+    /// The row of an event about what the thread works on.
+    fn of_code(kind: &'e Kind) -> Self {
+        match kind {
+            Kind::Location { number, facts } => Self {
+                text: Some(facts),
+                numbers: vec![*number],
+                ..Self::new(Word::Location)
+            },
+            &Kind::At { location } => Self {
+                numbers: vec![location],
+                ..Self::new(Word::At)
+            },
+            Kind::SpanBegin(info) => Self {
+                text: Some(&info.name),
+                numbers: vec![info.span, info.parent, high(info.trace), low(info.trace)],
+                ..Self::new(Word::SpanBegin)
+            },
+            &Kind::SpanEnd { span } => Self {
+                numbers: vec![span],
+                ..Self::new(Word::SpanEnd)
+            },
+            &Kind::SpanSwitch { span } => Self {
+                numbers: vec![span],
+                ..Self::new(Word::SpanSwitch)
+            },
+            _ => Self::default(),
+        }
+    }
+
     /// The row of an event.
     #[inline]
     pub(crate) fn of(event: &'e Event) -> Self {
@@ -152,28 +181,11 @@ impl<'e> Row<'e> {
                 numbers: vec![(*number).into()],
                 ..Self::new(Word::Module)
             },
-            Kind::Location { number, facts } => Self {
-                text: Some(facts),
-                numbers: vec![*number],
-                ..Self::new(Word::Location)
-            },
-            &Kind::At { location } => Self {
-                numbers: vec![location],
-                ..Self::new(Word::At)
-            },
-            Kind::SpanBegin(info) => Self {
-                text: Some(&info.name),
-                numbers: vec![info.span, info.parent, high(info.trace), low(info.trace)],
-                ..Self::new(Word::SpanBegin)
-            },
-            &Kind::SpanEnd { span } => Self {
-                numbers: vec![span],
-                ..Self::new(Word::SpanEnd)
-            },
-            &Kind::SpanSwitch { span } => Self {
-                numbers: vec![span],
-                ..Self::new(Word::SpanSwitch)
-            },
+            kind @ (Kind::Location { .. }
+            | Kind::At { .. }
+            | Kind::SpanBegin(_)
+            | Kind::SpanEnd { .. }
+            | Kind::SpanSwitch { .. }) => Self::of_code(kind),
             Kind::Mode { over_ns } => Self {
                 text: Some("slow"),
                 numbers: vec![*over_ns],
@@ -192,10 +204,6 @@ impl<'e> Row<'e> {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the upper half of 128 bits"
-)]
 fn high(trace: u128) -> u64 {
     (trace >> 64) as u64
 }

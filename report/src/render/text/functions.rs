@@ -36,7 +36,7 @@ pub(super) fn tables(page: &mut Page<impl Write>, gil: &Gil, figures: &Figures) 
     }
     page.line(&[(Style::Faint, &head)])?;
     for row in rows.iter().take(LINES) {
-        let held = right(&duration_cell(row.holds.total_ns), 8);
+        let hold = right(&duration_cell(row.holds.total_ns), 8);
         let of_all = share(row.holds.total_ns, figures.hold_ns);
         let cells = right(&percent_cell(of_all), 8)
             + &right(&crate::format::count(row.holds.count), 8)
@@ -46,7 +46,7 @@ pub(super) fn tables(page: &mut Page<impl Write>, gil: &Gil, figures: &Figures) 
                 Style::Plain,
                 &format!("  {}", name(functions, row.place, NAME)),
             ),
-            (Style::Hold, &held),
+            (Style::Hold, &hold),
             (Style::Plain, &cells),
             (Style::Wait, &right(&duration_cell(row.waits.total_ns), 9)),
             (Style::Plain, &right(&duration_cell(row.made_wait_ns), 11)),

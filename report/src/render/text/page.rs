@@ -73,7 +73,7 @@ impl<'o, W: Write> Page<'o, W> {
         self.line(&[(Style::Strong, title), (Style::Faint, &note)])
     }
 
-    /// Text over as many lines as it takes; lines after the first are indented by the width of `lead`.
+    /// Text over as many lines as it takes; lines after the first are indented by the width of `lead`. A word that no line has room for is shortened.
     pub(in crate::render) fn wrapped(
         &mut self,
         lead: &str,
@@ -83,7 +83,9 @@ impl<'o, W: Write> Page<'o, W> {
         let indent = " ".repeat(lead.width());
         let mut lead = lead;
         let mut line = String::new();
+        let room = WIDTH.saturating_sub(indent.len());
         for word in words(text) {
+            let word = shorten(word, room);
             if !line.is_empty() && indent.len() + line.width() + 1 + word.width() > WIDTH {
                 self.line(&[(Style::Plain, lead), (style, &line)])?;
                 lead = &indent;
@@ -92,7 +94,7 @@ impl<'o, W: Write> Page<'o, W> {
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
         }
         self.line(&[(Style::Plain, lead), (style, &line)])
     }

@@ -100,15 +100,15 @@ fn durations(
 fn hand_overs(page: &mut Page<impl Write>, rows: &[Row]) -> io::Result<()> {
     page.title("Hand-overs", "")?;
     let head = left("  thread", NAME)
-        + "  made others wait   voluntary drops   forced drops   asked to drop   4–8 ms waits";
+        + "  made others wait  voluntary drops  forced drops  asked to drop  4–8 ms waits";
     page.line(&[(Style::Faint, &head)])?;
     for row in rows {
         let mut cells = right(&duration_cell(row.made_wait_ns), 18);
         for (number, width) in [
-            (row.thread.voluntary_drops, 18),
-            (row.thread.forced_drops, 15),
-            (row.thread.requests_received, 16),
-            (row.thread.switch_interval_waits, 15),
+            (row.thread.voluntary_drops, 17),
+            (row.thread.forced_drops, 14),
+            (row.thread.requests_received, 15),
+            (row.thread.switch_interval_waits, 14),
         ] {
             cells += &right(&count_cell(number), width);
         }
