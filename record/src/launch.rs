@@ -125,9 +125,9 @@ impl Launched {
                     continue;
                 };
                 // Reading the file takes longer than Python takes to start.
-                process.signal(Signal::STOP);
+                process.stop();
                 self.stopped = Some(process);
-                // It may have stopped by itself meanwhile.
+                // It may have been starting a program, of which the follower tells only when that is done.
                 if let Some(follower) = follower
                     && let Some(interpreter) = self.at_exec(&mut finder, follower)
                 {

@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -35,6 +37,25 @@ impl Process {
     /// Sends a signal; to a process that has ended, nothing.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(&self.handle, signal);
+    }
+}
+
+impl Process {
+    /// Stops it, and waits until it has: one that is starting a program does so first, which takes up to some milliseconds.
+    pub(crate) fn stop(&self) {
+        /// It may wait for a disk.
+        const LONGEST: Duration = Duration::from_millis(200);
+        const TICK: Duration = Duration::from_micros(50);
+        self.signal(Signal::STOP);
+        let begin = Instant::now();
+        while !self.has_ended() && !self.is_stopped() && begin.elapsed() < LONGEST {
+            thread::sleep(TICK);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let state = status_line(self.pid, "State");
+        state.is_some_and(|state| state.starts_with(['T', 't']))
     }
 }
 

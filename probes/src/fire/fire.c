@@ -33,7 +33,7 @@ static struct { struct gil gil; char rest[8192]; } gils[2] = {
 };
 
 struct truth {
-    uint64_t claims, acquired, drops, forced, requests;
+    uint64_t claims, acquired, drops, forced, located, requests;
     uint64_t hold_ns, wait_ns, waits;
 };
 
@@ -141,6 +141,7 @@ drop_gil(struct actor *actor, int forced, int thread_known)
         actor->truth.forced++;
         actor->wanted_ns = before;
     }
+    actor->truth.located += thread_known != 0;
     gil_markers_drop(gil, thread_known ? actor : NULL);
 
     pthread_mutex_lock(&gil->mutex);
@@ -262,9 +263,9 @@ gil_fire_play(unsigned rounds, int wait_for_tracer)
         const struct actor *actor = &actors[i];
         const struct truth *truth = &actor->truth;
         printf("%s{\"name\": \"%s\", \"full_name\": \"%s\", \"function\": \"%s\", \"line\": %lu, \"tid\": %lu, \"ident\": %lu, \"gil\": \"%lx\", \"claims\": %lu, \"acquired\": %lu, "
-               "\"drops\": %lu, \"forced\": %lu, \"requests\": %lu, \"waits\": %lu, \"hold_ns\": %lu, \"wait_ns\": %lu}",
+               "\"drops\": %lu, \"forced\": %lu, \"located\": %lu, \"requests\": %lu, \"waits\": %lu, \"hold_ns\": %lu, \"wait_ns\": %lu}",
                i == 0 ? "" : ", ", actor->name, actor->full_name, actor->function, actor->line, actor->tid, actor->ident, (unsigned long)(uintptr_t)actor->gil,
-               truth->claims, truth->acquired, truth->drops, truth->forced, truth->requests, truth->waits,
+               truth->claims, truth->acquired, truth->drops, truth->forced, truth->located, truth->requests, truth->waits,
                truth->hold_ns, truth->wait_ns);
     }
     printf("]}\n");

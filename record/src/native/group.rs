@@ -411,11 +411,12 @@ impl Group {
         }
         let mut program = Program::load(sites, &self.work, &self.tables, marked)?;
         let scope = self.scope(interpreter.pid);
+        // First, so that the first drop that is seen tells already where it is.
+        let shared = (&self.work, &self.tables);
+        let tells = TellProgram::attach(&image, &interpreter.reachable, shared, scope)?;
         program.attach(&interpreter.reachable, scope)?;
         let shared = (&self.work, &self.tables, marked);
         let stalls = StallProgram::attach(&image, &interpreter.reachable, shared, scope)?;
-        let shared = (&self.work, &self.tables);
-        let tells = TellProgram::attach(&image, &interpreter.reachable, shared, scope)?;
         self.files.push(File {
             key,
             program,

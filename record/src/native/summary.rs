@@ -7,6 +7,8 @@ use crate::native::layout::Totals;
 use crate::native::open::{Open, OpenCycle};
 use crate::native::totals::{Everything, Histogram, Row};
 
+/// Columns of a thread's name: as many as the longest needs, within these.
+const NAME: std::ops::RangeInclusive<usize> = 16..=32;
 /// More threads than this on one GIL are folded into one line.
 const MOST_ROWS: usize = 40;
 
@@ -95,9 +97,14 @@ fn render_gil(
         ratio(cycles, duration_ns) * 1e9,
         ratio(forced, cycles) * 100.0,
     )?;
+    let longest = rows
+        .iter()
+        .take(MOST_ROWS)
+        .map(|row| row.lane.name.chars().count());
+    let width = longest.max().unwrap_or(0).clamp(*NAME.start(), *NAME.end());
     writeln!(
         text,
-        "{:<16} {:>8}  {:^47}  {:^47}\n{:<16} {:>8}  {}  {}",
+        "{:<width$} {:>8}  {:^47}  {:^47}\n{:<width$} {:>8}  {}  {}",
         "",
         "",
         "holds",
@@ -110,8 +117,8 @@ fn render_gil(
     for row in rows.iter().take(MOST_ROWS) {
         writeln!(
             text,
-            "{:<16} {:>8}  {}  {}",
-            row.lane.name,
+            "{:<width$} {:>8}  {}  {}",
+            cut(&row.lane.name, width),
             row.key.tid,
             figures(&row.lane.hold, Some(&row.holds)),
             figures(&row.lane.wait, Some(&row.waits)),
@@ -129,14 +136,30 @@ fn render_gil(
         };
         writeln!(
             text,
-            "{:<25}  {}  {}",
+            "{:<width$} {:>8}  {}  {}",
             format!("{} more", rest.len()),
+            "",
             figures(&add(|row| &row.lane.hold), None),
             figures(&add(|row| &row.lane.wait), None),
         )?;
     }
     text.push('\n');
     Ok(())
+}
+
+/// A name in so many columns. Control characters would act upon the terminal.
+fn cut(name: &str, width: usize) -> String {
+    let plain = name.chars().map(|letter| {
+        if letter.is_control() {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    });
+    if name.chars().count() <= width {
+        return plain.collect();
+    }
+    plain.take(width - 1).chain(['…']).collect()
 }
 
 fn heads() -> String {

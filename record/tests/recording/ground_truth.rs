@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use gil_record::{Backend, Finished, Mode, Options, Recording, Silent, StopReason, Target, record};
+use gil_record::{
+    Backend, Finished, Mode, Options, Recording, Silent, StopReason, Target, Told, record,
+};
+use gil_report::Kind;
 
 use crate::fire::{self, Fire, ThreadTruth, Truth};
 use crate::machine::{self, BACKENDS};
@@ -57,8 +60,11 @@ impl gil_record::Observer for TellAttached {
 }
 
 fn assert_counts(sums: &Sums, truth: &ThreadTruth, backend: Backend) {
-    let name = &truth.name;
-    assert_eq!(sums.names.last(), Some(name));
+    let name = match backend {
+        Backend::Native => truth.full_name(),
+        _ => &truth.name,
+    };
+    assert_eq!(sums.names.last().map(String::as_str), Some(name));
     assert_eq!(sums.ident, truth.ident, "{name}: ident");
     assert_eq!(sums.gils, [truth.gil()], "{name}: gil");
     if backend == Backend::Bpftrace {
@@ -129,6 +135,53 @@ fn the_c_program_did_what_the_trace_says() {
             truth.threads[5].gil(),
             "the program has two GILs"
         );
+    }
+}
+
+#[test]
+fn every_drop_is_where_the_program_says() {
+    let Some(_turn) = machine::tracing("every_drop_is_where_the_program_says") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for form in ["fire.trace", "fire.arrow"] {
+        let fire = Fire::start(&fire::program("gil-fire-c"), &["--attached"]);
+        let output = folder.path().join(form);
+        let options = Options {
+            backend: Backend::Native,
+            told: Told {
+                functions: true,
+                spans: false,
+            },
+            output: Some(output.clone()),
+            ..Options::default()
+        };
+        record(&Target::Process(fire.ready.pid), &options, &mut Silent).unwrap();
+        let trace = Trace::read(&output);
+        let mut places: BTreeMap<u64, &str> = BTreeMap::new();
+        let mut ats: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        for event in &trace.events {
+            match &event.kind {
+                Kind::Location { number, facts } => {
+                    places.insert(*number, facts);
+                }
+                Kind::At { location } => *ats.entry((event.tid, *location)).or_default() += 1,
+                _ => {}
+            }
+        }
+        for thread in &fire.truth().threads {
+            let (function, line) = (thread.function.as_ref().unwrap(), thread.line.unwrap());
+            let own = ats.iter().filter(|((tid, _), _)| *tid == thread.tid);
+            let [((_, number), count)] = own.collect::<Vec<_>>()[..] else {
+                panic!("{form}: {} is at one place: {ats:?}", thread.name)
+            };
+            let facts = places[number];
+            assert!(
+                facts.starts_with(&format!("line={line} function={function} file=")),
+                "{form}: {facts}"
+            );
+            assert_eq!(*count, thread.located, "{form}: {}", thread.name);
+        }
     }
 }
 
