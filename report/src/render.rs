@@ -8,6 +8,8 @@ mod folded;
 mod html;
 mod json;
 mod perfetto;
+mod pprof;
+mod speedscope;
 #[cfg(feature = "tables")]
 mod table;
 mod text;
@@ -20,6 +22,8 @@ pub use folded::folded;
 pub use html::html;
 pub use json::json;
 pub use perfetto::PerfettoSink;
+pub use pprof::pprof;
+pub use speedscope::speedscope;
 #[cfg(feature = "tables")]
 pub use table::{TableError, TableFormat, TableSink};
 pub use text::{Sort, TextOptions, ThreadChoice, text};

@@ -167,6 +167,14 @@ pub(crate) fn telling(frames: &[Frame]) -> Option<String> {
     )
 }
 
+/// Of a stack, the functions that the innermost Python code has called, without CPython's own way of giving the GIL up.
+pub(crate) fn called(frames: &[Frame]) -> &[Frame] {
+    let evaluation = frames.iter().position(|frame| is_of(frame, &EVALUATING));
+    let called = &frames[..evaluation.unwrap_or(frames.len())];
+    let first = called.iter().position(|frame| !is_of(frame, &RELEASING));
+    &called[first.unwrap_or(called.len())..]
+}
+
 /// What a thread was in on a stack that was taken while it held the GIL: of the functions that the innermost Python code has called, the first
 /// that is not CPython's own, or else the last. Where there are none, it is Python code itself.
 pub(crate) fn within(frames: &[Frame]) -> Option<String> {

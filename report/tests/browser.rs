@@ -26,6 +26,7 @@ fn a_person_can_use_the_page() {
     threads.push(Behaviour::new("metrics", SECOND, 300 * MS).stubborn());
     let mut trace = Vec::new();
     simulate(&threads, 8 * SECOND, Markers::All, &mut trace).unwrap();
+    with_places(&mut trace);
     let mut timelines = TimelineSink::new();
     let options = Options::default();
     let summary = summarise(trace.as_slice(), &options, &mut timelines).unwrap();
@@ -49,6 +50,23 @@ fn a_person_can_use_the_page() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
+}
+
+/// Every drop of a thread is at a place of its own.
+fn with_places(trace: &mut Vec<u8>) {
+    let text = String::from_utf8(std::mem::take(trace)).unwrap();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let [time, "thread", tid, pid, ..] = words[..] {
+            let facts = format!("line={tid} function=work_{tid} file=/srv/app.py");
+            trace.extend(format!("{line}\n{time} location {pid} {tid} {facts}").bytes());
+        } else if let [time, "drop", tid, ..] = words[..] {
+            trace.extend(format!("{time} at {tid} {tid}\n{line}").bytes());
+        } else {
+            trace.extend(line.bytes());
+        }
+        trace.push(b'\n');
+    }
 }
 
 fn installed(program: &str) -> bool {

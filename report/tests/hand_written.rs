@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-use gil_report::render::{TextOptions, folded, json, text};
+use gil_report::render::{TextOptions, folded, json, pprof, speedscope, text};
 use gil_report::summary::{Gil, Session};
 use gil_report::{AnalyseError, Options, Report, TextError, VerdictKind, analyse};
 
@@ -344,6 +344,81 @@ fn a_long_hold_says_which_function_it_was_in() {
          main:thread;_PyEval_EvalFrameDefault (libpython3.13.so.1.0);_Py_HandlePending (libpython3.13.so.1.0);\
          drop_gil (libpython3.13.so.1.0) 70\n"
     );
+}
+
+/// The same holds of a thread at one place, of which the long ones have stacks: each nanosecond once.
+#[test]
+fn what_flame_graphs_are_drawn_from_adds_up() {
+    let report = report(
+        "1000 thread 11 10 1 7 metrics\n\
+         1000 module 10 0 path=/usr/lib/libpython3.13.so.1.0 build_id=-\n\
+         1000 module 10 1 path=/srv/hog.so build_id=-\n\
+         1000 location 10 5 line=41 function=Metrics.collect file=/srv/metrics.py\n\
+         2000 at 11 5\n\
+         2000 drop 11 a 0 100 0\n\
+         9000 at 11 5\n\
+         9000 drop 11 a 0 5000 300\n\
+         9000 frames 10 0 0+1:drop_gil 0+2:_Py_HandlePending 1+3:burn 0+4:cfunction_call 0+5:_PyEval_EvalFrameDefault 0+6:main\n\
+         9000 stack 11 a 0 5000\n\
+         9500 end duration\n",
+    );
+    let gil = &report.summary.sessions[0].gils[0];
+    let mut lines = Vec::new();
+    folded(&report, &mut lines).unwrap();
+    assert_eq!(
+        String::from_utf8(lines).unwrap(),
+        "metrics;Metrics.collect (metrics.py:41) 100\n\
+         metrics;Metrics.collect (metrics.py:41);cfunction_call (libpython3.13.so.1.0);burn (hog.so);\
+         _Py_HandlePending (libpython3.13.so.1.0);drop_gil (libpython3.13.so.1.0) 5000\n"
+    );
+
+    let mut file = Vec::new();
+    speedscope(&report, &mut file).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    for (profile, total_ns) in [(0, gil.hold_ns()), (1, gil.wait_ns())] {
+        let profile = &file["profiles"][profile];
+        let weights = profile["weights"].as_array().unwrap();
+        let sum: u64 = weights.iter().map(|weight| weight.as_u64().unwrap()).sum();
+        assert_eq!((sum, &profile["endValue"]), (total_ns, &total_ns.into()));
+        let samples = profile["samples"].as_array().unwrap();
+        assert_eq!(samples.len(), weights.len());
+        let frames = file["shared"]["frames"].as_array().unwrap().len() as u64;
+        let mut named = samples.iter().flat_map(|sample| sample.as_array().unwrap());
+        assert!(named.all(|frame| frame.as_u64().unwrap() < frames));
+    }
+
+    let mut file = Vec::new();
+    pprof(&report, &mut file).unwrap();
+    let profile = <Profile as prost::Message>::decode(file.as_slice()).unwrap();
+    let mut sums = [0; 4];
+    for sample in &profile.sample {
+        for (sum, value) in sums.iter_mut().zip(&sample.value) {
+            *sum += value;
+        }
+    }
+    assert_eq!(sums, [2, 5100, 1, 300]);
+    assert_eq!(profile.string_table[0], "");
+    assert!(
+        profile
+            .string_table
+            .iter()
+            .any(|text| text == "Metrics.collect")
+    );
+}
+
+/// What is looked at of a profile for pprof.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Profile {
+    #[prost(message, repeated, tag = "2")]
+    sample: Vec<Sample>,
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Sample {
+    #[prost(int64, repeated, tag = "2")]
+    value: Vec<i64>,
 }
 
 /// Saved, read again and merged with itself, the same functions have held twice as long.

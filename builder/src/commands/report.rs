@@ -67,8 +67,12 @@ enum Format {
     Perfetto,
     /// For profiler.firefox.com
     Firefox,
-    /// For flame graphs: how long was held on which native stack; of a trace recorded with `--stacks`
+    /// For flame graphs: how long was held where; of a trace recorded with `--functions` or `--stacks`, as the next two
     Folded,
+    /// For speedscope.app
+    Speedscope,
+    /// For pprof
+    Pprof,
     /// Every hold and wait as a row, for notebooks: an Arrow IPC stream
     Arrow,
     /// The same as Parquet
@@ -103,6 +107,19 @@ enum SortBy {
     Tid,
 }
 
+/// A report that says where the GIL was held.
+fn read_places(arguments: &Arguments, options: &Options) -> Result<Report, CommandError> {
+    let report = read(arguments, options, &mut ())?;
+    let mut gils = report.summary.sessions.iter().flat_map(|one| &one.gils);
+    if gils.all(|gil| gil.stacks.is_empty() && gil.functions.is_none()) {
+        return Err(CommandError::new(
+            Exit::Failed,
+            "it does not say where the GIL was held: record with `gilbuild record --functions`, or long holds with `--stacks`",
+        ));
+    }
+    Ok(report)
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -125,17 +142,9 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
             let report = read(arguments, &options, &mut timelines)?;
             render::html(&report, &timelines.into_timelines(), &mut output)?;
         }
-        Format::Folded => {
-            let report = read(arguments, &options, &mut ())?;
-            let mut gils = report.summary.sessions.iter().flat_map(|one| &one.gils);
-            if gils.all(|gil| gil.stacks.is_empty()) {
-                return Err(CommandError::new(
-                    Exit::Failed,
-                    "there are no stacks in it: record long holds with `gilbuild record --stacks`",
-                ));
-            }
-            render::folded(&report, &mut output)?;
-        }
+        Format::Folded => render::folded(&read_places(arguments, &options)?, &mut output)?,
+        Format::Speedscope => render::speedscope(&read_places(arguments, &options)?, &mut output)?,
+        Format::Pprof => render::pprof(&read_places(arguments, &options)?, &mut output)?,
         Format::Perfetto => {
             let mut perfetto = PerfettoSink::new(output);
             intervals(arguments, &options, &mut perfetto)?;

@@ -7,16 +7,18 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::text::{TextOptions, ThreadChoice, text};
+use crate::paths::paths;
 use crate::report::Report;
 use crate::timeline::Timeline;
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/page.css");
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("html/format.js"),
     include_str!("html/data.js"),
     include_str!("html/timeline.js"),
     include_str!("html/tables.js"),
+    include_str!("html/flames.js"),
     include_str!("html/page.js"),
 ];
 
@@ -59,6 +61,7 @@ pub fn html(report: &Report, timelines: &[Timeline], output: &mut impl Write) ->
             "style" => output.write_all(STYLE.as_bytes())?,
             "plain" => plain(report, output)?,
             "report" => script_json(report, output)?,
+            "paths" => script_json(&paths(report), output)?,
             "timelines" => write_timelines(timelines, output)?,
             "scripts" => {
                 for script in SCRIPTS {

@@ -28,6 +28,7 @@ def main():
         search(browser, report)
         links(browser)
         sorting(browser)
+        flames(browser, report)
         theme(browser)
         errors = browser.console_errors()
         assert not errors, errors
@@ -48,6 +49,24 @@ def figures(browser, report):
     rows = browser.run("return [...document.querySelectorAll('#holds tbody tr')].map(row => [row.cells[0].textContent, row.cells[3].textContent])")
     assert {name: int(count.replace(",", "")) for name, count in rows} == {one["name"]: one["holds"]["count"] for one in threads}
     assert browser.run("return getComputedStyle(document.getElementById('plain')).display") == "none"
+
+
+def flames(browser, report):
+    gil = report["sessions"][0]["gils"][0]
+    held = sum(at["holds"]["total_ns"] for at in gil["functions"]["at"])
+    labels = "return [...document.querySelectorAll('.flames.hold g')].map(bar => bar.getAttribute('aria-label'))"
+    whole, *rest = browser.run(labels)
+    assert whole.startswith("all threads: ") and "100 %" in whole, whole
+    assert held == sum(one["holds"]["total_ns"] for one in gil["threads"]), held
+    assert any(label.startswith("metrics: ") for label in rest), rest
+    browser.run("[...document.querySelectorAll('.flames.hold g')].find(bar => bar.getAttribute('aria-label').startsWith('metrics: ')).dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'}))")
+    part = browser.run(labels)
+    # What it was in when tracing ended is not known.
+    assert part[0] == whole and len(part) in (3, 4) and not any("worker" in label for label in part), part
+    browser.run("document.querySelector('.flames.hold g').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+    assert browser.run(labels) == [whole, *rest]
+    rows = browser.run("return [...document.querySelectorAll('#functions tbody th')].map(cell => cell.textContent)")
+    assert {name for name in rows if name != "(not known)"} == {f"{one['function']} (app.py:{one['line']})" for one in gil["functions"]["places"]}, rows
 
 
 def box(browser):

@@ -24,6 +24,7 @@
   verdictOf(report);
   figuresOf(report);
   adviceOf(report);
+  flamesOf(JSON.parse(byId("paths").textContent));
   tablesOf(report);
   aboutOf(report);
   document.querySelector("main").hidden = false;

@@ -119,6 +119,7 @@ function tablesOf(report) {
       ...(title ? [element("h2", { textContent: title })] : []),
       ...threadTables(gil, answer.figures),
       ...histogramsOf(gil),
+      ...functionTables(gil, answer.figures),
       ...blameTable(gil, answer.figures),
       ...longestTables(gil, session),
     ];
@@ -264,9 +265,92 @@ function blameTable(gil, figures) {
   ];
 }
 
+// The line at which a hold ended, or a wait began.
+function placeName(functions, place) {
+  return place === null ? "(not known)" : placeText(functions.places[place]);
+}
+
+function placeText({ function: name, file, line }) {
+  const short = file.split("/").pop();
+  return plainName(line ? `${name} (${short}:${line})` : `${name} (${short})`);
+}
+
+function functionTables(gil, figures) {
+  const { functions } = gil;
+  if (!functions) return [];
+  const rows = new Map();
+  const row = (place) => {
+    if (!rows.has(place)) rows.set(place, { place, held: 0, holds: 0, longest: 0, waited: 0, waits: 0, madeWait: 0 });
+    return rows.get(place);
+  };
+  for (const { place, holds, waits } of functions.at) {
+    const sums = row(place);
+    sums.held += holds.total_ns;
+    sums.holds += holds.count;
+    sums.longest = Math.max(sums.longest, holds.max_ns);
+    sums.waited += waits.total_ns;
+    sums.waits += waits.count;
+  }
+  for (const { holder, wait_ns } of functions.blame) row(holder).madeWait += wait_ns;
+  const length = (value) => ({ value, text: formatDuration(value) });
+  const number = (value) => ({ value, text: formatCount(value) });
+  const pairs = [...functions.blame].sort((one, other) => other.wait_ns - one.wait_ns).slice(0, 200);
+  return [
+    element("h2", { textContent: "Functions" }),
+    element("p", { className: "hint", textContent: "The line at which a hold ended, or a wait began." }),
+    sortable(
+      "functions",
+      ["function", "of all", "held", "holds", "longest", "waited", "waits", "made others wait"],
+      [...rows.values()].map((sums) => {
+        const share = figures.hold_ns ? sums.held / figures.hold_ns : 0;
+        const file = sums.place === null ? "" : plainName(functions.places[sums.place].file);
+        return {
+          head: [placeName(functions, sums.place), file],
+          cells: [
+            { value: share, text: formatPercent(share), bar: "hold" },
+            length(sums.held),
+            number(sums.holds),
+            length(sums.longest),
+            length(sums.waited),
+            number(sums.waits),
+            length(sums.madeWait),
+          ],
+        };
+      }),
+      2,
+    ),
+    ...(pairs.length
+      ? [
+          element("h3", { textContent: "Which function waited for which" }),
+          scrolled(
+            ["waited", "for", "", "of all waits"],
+            pairs.map((pair) => {
+              const share = figures.wait_ns ? pair.wait_ns / figures.wait_ns : 0;
+              return [
+                element("th", { scope: "row", textContent: placeName(functions, pair.waiter) }),
+                element("td", { className: "left", textContent: placeName(functions, pair.holder) }),
+                element("td", { textContent: formatDuration(pair.wait_ns) }),
+                element("td", { className: "bar wait", textContent: formatPercent(share), style: { "--share": `${share * 100}%` } }),
+              ];
+            }),
+            "22rem",
+          ),
+        ]
+      : []),
+  ];
+}
+
+// The native function and the Python code that one is about, as far as they are known.
+function codeOf(one) {
+  const native = one.within ?? (one.function ? `ended in ${one.function}` : null);
+  const place = one.place ? placeText(one.place) : null;
+  if (native && place) return `${plainName(native)}, called at ${place}`;
+  return native ? plainName(native) : (place ?? "");
+}
+
 function longestTables(gil, session) {
   const table = (title, list, during) => {
-    const named = list.some((one) => one.within || one.function);
+    const named = list.some((one) => codeOf(one));
     return [
       element("h3", { textContent: title }),
       scrolled(
@@ -276,7 +360,7 @@ function longestTables(gil, session) {
           element("td", {}, jump(one.start_ns - session.start_ns, one.duration_ns, gil.threads[one.thread])),
           element("td", { textContent: formatDuration(one.duration_ns) + (one.open ? " +" : "") }),
           element("td", { className: "left", textContent: othersOf(gil, one) }),
-          ...(named ? [element("td", { className: "left", textContent: plainName(one.within ?? (one.function ? `ended in ${one.function}` : "")) })] : []),
+          ...(named ? [element("td", { className: "left", textContent: codeOf(one) })] : []),
         ]),
         "24rem",
       ),
