@@ -81,7 +81,7 @@ fn of_gil(process: Option<u32>, gil: &Gil) -> Vec<Path> {
             ..path(stack.thread, steps(stack))
         });
     }
-    for functions in &gil.functions {
+    if let Some(functions) = &gil.functions {
         for at in &functions.at {
             let place = at.place.and_then(|place| functions.places.get(place));
             let step = place.map(Step::of_place);
@@ -97,8 +97,16 @@ fn of_gil(process: Option<u32>, gil: &Gil) -> Vec<Path> {
         }
     }
     paths.retain(|path| path.hold_ns > 0 || path.wait_ns > 0);
-    paths.sort_by(|one, other| {
-        (&one.thread, &one.steps[..]).cmp(&(&other.thread, &other.steps[..]))
+    paths.sort_by(|one, other| (&one.thread, &one.steps).cmp(&(&other.thread, &other.steps)));
+    paths.dedup_by(|next, kept| {
+        let same = (&next.thread, &next.steps) == (&kept.thread, &kept.steps);
+        if same {
+            kept.holds = kept.holds.saturating_add(next.holds);
+            kept.hold_ns = kept.hold_ns.saturating_add(next.hold_ns);
+            kept.waits = kept.waits.saturating_add(next.waits);
+            kept.wait_ns = kept.wait_ns.saturating_add(next.wait_ns);
+        }
+        same
     });
     paths
 }

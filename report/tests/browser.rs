@@ -54,7 +54,7 @@ fn a_person_can_use_the_page() {
 
 /// Every drop of a thread is at a place of its own.
 fn with_places(trace: &mut Vec<u8>) {
-    let text = String::from_utf8(std::mem::take(trace)).unwrap();
+    let text = String::from_utf8_lossy(&std::mem::take(trace)).into_owned();
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         if let [time, "thread", tid, pid, ..] = words[..] {

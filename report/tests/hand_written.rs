@@ -340,9 +340,9 @@ fn a_long_hold_says_which_function_it_was_in() {
     folded(&report, &mut lines).unwrap();
     assert_eq!(
         String::from_utf8(lines).unwrap(),
-        "main:thread;main (libpython3.13.so.1.0);burn (hog.so);PyEval_SaveThread (libpython3.13.so.1.0) 140\n\
-         main:thread;_PyEval_EvalFrameDefault (libpython3.13.so.1.0);_Py_HandlePending (libpython3.13.so.1.0);\
-         drop_gil (libpython3.13.so.1.0) 70\n"
+        "main:thread;_PyEval_EvalFrameDefault (libpython3.13.so.1.0);_Py_HandlePending (libpython3.13.so.1.0);\
+         drop_gil (libpython3.13.so.1.0) 70\n\
+         main:thread;main (libpython3.13.so.1.0);burn (hog.so);PyEval_SaveThread (libpython3.13.so.1.0) 140\n"
     );
 }
 
@@ -358,7 +358,7 @@ fn what_flame_graphs_are_drawn_from_adds_up() {
          2000 drop 11 a 0 100 0\n\
          9000 at 11 5\n\
          9000 drop 11 a 0 5000 300\n\
-         9000 frames 10 0 0+1:drop_gil 0+2:_Py_HandlePending 1+3:burn 0+4:cfunction_call 0+5:_PyEval_EvalFrameDefault 0+6:main\n\
+         9000 frames 10 0 0+1:drop_gil 0+2:PyEval_SaveThread 1+3:burn 0+4:cfunction_call 0+5:_PyEval_EvalFrameDefault 0+6:main\n\
          9000 stack 11 a 0 5000\n\
          9500 end duration\n",
     );
@@ -368,8 +368,7 @@ fn what_flame_graphs_are_drawn_from_adds_up() {
     assert_eq!(
         String::from_utf8(lines).unwrap(),
         "metrics;Metrics.collect (metrics.py:41) 100\n\
-         metrics;Metrics.collect (metrics.py:41);cfunction_call (libpython3.13.so.1.0);burn (hog.so);\
-         _Py_HandlePending (libpython3.13.so.1.0);drop_gil (libpython3.13.so.1.0) 5000\n"
+         metrics;Metrics.collect (metrics.py:41);cfunction_call (libpython3.13.so.1.0);burn (hog.so) 5000\n"
     );
 
     let mut file = Vec::new();
