@@ -1,5 +1,6 @@
 //! Holds and waits, one by one, as they are found in a trace.
 
+use crate::requests::Request;
 use crate::summary::Session;
 
 /// What a thread did with a GIL for a while.
@@ -67,6 +68,9 @@ pub trait IntervalSink {
     fn wants_intervals(&self) -> bool {
         true
     }
+
+    /// Takes a request, when all of it is known.
+    fn request(&mut self, _request: &Request) {}
 
     /// A session ended; the next one's lanes are numbered anew.
     fn session_ended(&mut self, _session: &Session) {}

@@ -68,6 +68,12 @@ impl Session {
                 Err(place) => self.stalls.insert(place, stalls),
             }
         }
+        if let Some(more) = other.requests {
+            match &mut self.requests {
+                Some(requests) => requests.merge(more),
+                none => *none = Some(more),
+            }
+        }
         for gil in other.gils {
             let place = self
                 .gils

@@ -80,6 +80,9 @@ fn check(session: &Session) -> Result<(), &'static str> {
     {
         return Err("stalls are not in order");
     }
+    if session.requests.iter().any(|requests| !requests.is_sound()) {
+        return Err("requests are not in order, or at an impossible time");
+    }
     session.gils.iter().try_for_each(check_gil)
 }
 

@@ -12,6 +12,7 @@ use crate::machine::{Cycle, HoldStart, Open, Progress, Unpaired};
 use crate::process::{self, Process};
 use crate::recent::Recent;
 use crate::registry::{Introduced, Registry, ThreadIndex};
+use crate::requests;
 use crate::stack::Stacks;
 use crate::stall::Stall;
 use crate::stalls::Collector;
@@ -80,6 +81,7 @@ pub(crate) struct SessionState {
     sees_acquisitions: bool,
     sees_totals: bool,
     stacks: Stacks,
+    requests: requests::Collector,
     places: Places,
     /// Where the next drop of a thread is, by tid; empty where places are not recorded.
     next_place: FxHashMap<u32, PlaceId>,
@@ -109,6 +111,7 @@ impl SessionState {
             sees_acquisitions: false,
             sees_totals: false,
             stacks: Stacks::default(),
+            requests: requests::Collector::default(),
             places: Places::default(),
             next_place: FxHashMap::default(),
             over_from_ns: None,
@@ -210,13 +213,13 @@ impl SessionState {
                 self.events -= 1;
                 self.ended = Some(reason);
             }
+            span @ (Kind::SpanBegin(_) | Kind::SpanEnd { .. } | Kind::SpanSwitch { .. }) => {
+                self.span(time_ns, tid, span);
+            }
             rare @ (Kind::Stack { .. }
             | Kind::Frames { .. }
             | Kind::Module { .. }
             | Kind::Location { .. }
-            | Kind::SpanBegin(_)
-            | Kind::SpanEnd { .. }
-            | Kind::SpanSwitch { .. }
             | Kind::Mode { .. }) => {
                 self.events -= 1;
                 self.rare(time_ns, tid, rare);
@@ -281,6 +284,57 @@ impl SessionState {
             return 0;
         }
         self.next_place.remove(&tid).unwrap_or(0)
+    }
+
+    /// What a thread works for.
+    #[cold]
+    fn span(&mut self, time_ns: u64, tid: u32, kind: Kind) {
+        match kind {
+            Kind::SpanBegin(info) => {
+                let thread = self.registry.current(tid);
+                let pid = thread.map_or(0, |thread| self.registry.get(thread).pid);
+                self.requests.begin(time_ns, tid, pid, *info);
+            }
+            Kind::SpanEnd { span } => self.requests.end(time_ns, tid, span),
+            Kind::SpanSwitch { span } => self.requests.switch(time_ns, tid, span),
+            _ => {}
+        }
+    }
+
+    /// A thread gave the GIL up that it had since then, if that is known: so much for what it works for.
+    fn work(
+        &mut self,
+        place: Place,
+        start_ns: Option<u64>,
+        end_ns: u64,
+        sink: &mut impl IntervalSink,
+    ) {
+        if !self.requests.is_idle() {
+            let tid = self.registry.get(place.thread).tid;
+            self.requests
+                .drop(tid, start_ns, end_ns, &self.registry, |request| {
+                    sink.request(request);
+                });
+        }
+    }
+
+    /// A thread waited for what it works for.
+    #[cold]
+    fn work_waits(&mut self, place: Place, span: Span) {
+        let gil = &self.gils[place.gil as usize];
+        let mut holders = Vec::new();
+        let (start_ns, end_ns) = (span.start_ns, span.end_ns);
+        gil.history
+            .split(place.number, start_ns, end_ns, &mut [], |held, part_ns| {
+                holders.extend(
+                    gil.figures[held.holder() as usize]
+                        .thread
+                        .map(|thread| (thread, part_ns)),
+                );
+            });
+        let tid = self.registry.get(place.thread).tid;
+        self.requests
+            .wait(tid, end_ns, span.duration_ns(), &holders);
     }
 
     #[cold]
@@ -455,6 +509,7 @@ impl SessionState {
             HoldStart::BeforeTracing if free_from_ns <= start_ns => start_ns,
             HoldStart::BeforeTracing | HoldStart::Unknown => {
                 self.losses.unknown_holds += 1;
+                self.work(place, None, time_ns, sink);
                 return;
             }
         };
@@ -491,6 +546,7 @@ impl SessionState {
             self.remembered -= 1;
         }
         self.tell(place, State::Hold, span, ending.forced, None, sink);
+        self.work(place, Some(start_ns), end_ns, sink);
     }
 
     #[inline]
@@ -515,6 +571,10 @@ impl SessionState {
         if !self.places.is_empty() {
             gil.wait_at(place.number, span);
         }
+        if !self.requests.is_idle() {
+            self.work_waits(place, span);
+        }
+        let gil = &self.gils[place.gil as usize];
         if sink.wants_intervals() {
             let holder = gil.held_most(place.number, span);
             self.tell(place, State::Wait, span, false, holder, sink);
@@ -576,7 +636,7 @@ impl SessionState {
                 self.wait(*place, since_ns, self.end_ns, true, sink);
             }
         }
-        self.into_session()
+        self.into_session(sink)
     }
 
     /// The one hold of each GIL that can still be going on: of several, the last that began.
@@ -598,7 +658,7 @@ impl SessionState {
         last.into_iter().flatten().collect()
     }
 
-    fn into_session(self) -> Session {
+    fn into_session(self, sink: &mut impl IntervalSink) -> Session {
         let start_ns = self.start_ns.unwrap_or(0);
         let registry = self.registry;
         let mut session = Session {
@@ -617,6 +677,9 @@ impl SessionState {
             losses: self.losses,
             processes: self.processes.into_values().collect(),
             stalls: self.stalls.finish(&registry, self.end_ns),
+            requests: self
+                .requests
+                .finish(&registry, |request| sink.request(request)),
             gils: Vec::new(),
         };
         session.processes.sort_unstable();

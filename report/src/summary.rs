@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::distribution::Distribution;
 use crate::functions::{Functions, Place};
 use crate::process::Process;
+use crate::requests::RequestSummary;
 use crate::series::Series;
 pub use crate::stack::Frame;
 use crate::stalls::Stalls;
@@ -58,6 +59,9 @@ pub struct Session {
     /// What made the threads of free-threaded processes wait, ordered by process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<Stalls>,
+    /// What requests had of the GIL, where spans were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestSummary>,
     /// One entry for each GIL, ordered by process and address.
     pub gils: Vec<Gil>,
 }

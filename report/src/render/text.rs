@@ -4,6 +4,7 @@ mod bars;
 mod evidence;
 mod functions;
 pub(super) mod page;
+mod requests;
 mod stalls;
 mod threads;
 
@@ -71,6 +72,7 @@ pub fn text(report: &Report, options: &TextOptions, output: &mut impl Write) -> 
     let answers = report.gils.len() + report.stalls.len();
     for (at, session) in report.summary.sessions.iter().enumerate() {
         about_session(&mut page, session)?;
+        requests::about(&mut page, session)?;
         for stall in report.stalls.iter().filter(|stall| stall.session == at) {
             stalls::about(&mut page, session, stall, answers == 1)?;
         }

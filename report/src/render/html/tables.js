@@ -124,7 +124,7 @@ function tablesOf(report) {
       ...longestTables(gil, session),
     ];
   });
-  document.getElementById("tables").replaceChildren(...parts);
+  document.getElementById("tables").replaceChildren(...report.sessions.flatMap(requestTables), ...parts);
 }
 
 function threadTables(gil, figures) {
@@ -262,6 +262,49 @@ function blameTable(gil, figures) {
       }),
       "22rem",
     ),
+  ];
+}
+
+function requestTables(session) {
+  const { requests } = session;
+  if (!requests) return [];
+  const length = (value) => ({ value, text: formatDuration(value) });
+  const worst = requests.worst.filter((request) => request.wait_ns).slice(0, 50);
+  return [
+    element("h2", { textContent: "Requests" }),
+    element("p", { className: "hint", textContent: `How long each took, had the GIL and waited for it.${requests.cut ? ` ${formatCount(requests.cut)} spans were cut by the ends of the trace.` : ""}` }),
+    sortable(
+      "requests",
+      ["name", "count", "p50", "p99", "max", "held p50", "held p99", "waited p50", "waited p99", "waited max", "waited in all"],
+      requests.names.map((one) => ({
+        head: [plainName(one.name), ""],
+        cells: [
+          { value: one.durations.count, text: formatCount(one.durations.count) },
+          ...["p50_ns", "p99_ns", "max_ns"].map((figure) => length(one.durations[figure])),
+          ...["p50_ns", "p99_ns"].map((figure) => length(one.holds[figure])),
+          ...["p50_ns", "p99_ns", "max_ns", "total_ns"].map((figure) => length(one.waits[figure])),
+        ],
+      })),
+      10,
+    ),
+    ...(worst.length
+      ? [
+          element("h3", { textContent: "Those that waited longest" }),
+          scrolled(
+            ["name", "at", "took", "had the GIL for", "waited", "for whom", "trace"],
+            worst.map((request) => [
+              element("th", { scope: "row", textContent: plainName(request.name) }),
+              element("td", {}, jump(request.start_ns - session.start_ns, request.duration_ns)),
+              element("td", { textContent: formatDuration(request.duration_ns) }),
+              element("td", { textContent: formatDuration(request.hold_ns) }),
+              element("td", { textContent: formatDuration(request.wait_ns) }),
+              element("td", { className: "left", textContent: request.waited_for.slice(0, 3).map((part) => `${threadName(part)} ${formatDuration(part.wait_ns)}`).join(", ") }),
+              element("td", { className: "left", textContent: request.trace }),
+            ]),
+            "24rem",
+          ),
+        ]
+      : []),
   ];
 }
 

@@ -123,7 +123,7 @@ fn code(one: &Longest) -> Option<(&'static str, String)> {
 }
 
 /// Seconds since tracing began.
-fn moment(time_ns: u64, session: &Session) -> String {
+pub(super) fn moment(time_ns: u64, session: &Session) -> String {
     let since_ns = time_ns.saturating_sub(session.start_ns);
     format!(
         "{}.{:03} s",
