@@ -517,3 +517,71 @@ fn a_recording_that_is_given_twice_is_told() {
     let twice = Report::new(twice, &Options::default().thresholds);
     assert_eq!(says_so(&twice), 1);
 }
+
+const TRACE: u128 = 0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f;
+
+/// A request with a part that a thread of a pool works for, and a thread that makes it wait.
+#[test]
+fn a_request_has_what_all_its_threads_had_for_it() {
+    let session = session(
+        "1000 thread 11 10 1 7 request\n\
+         1000 thread 12 10 2 8 pool\n\
+         1000 thread 13 10 3 9 metrics\n\
+         2000 span_begin 11 a1 0 000102030405060708090a0b0c0d0e0f GET /tasks\n\
+         2500 drop 11 a 0 1000 0\n\
+         3000 span_begin 12 a2 a1 000102030405060708090a0b0c0d0e0f query\n\
+         3100 drop 12 a 0 300 0\n\
+         8100 drop 13 a 0 5000 0\n\
+         8400 drop 12 a 0 200 5000\n\
+         8500 span_switch 12 0\n\
+         8600 drop 12 a 0 100 0\n\
+         8700 span_end 12 a2\n\
+         8800 drop 12 a 0 100 0\n\
+         9000 span_end 11 a1\n\
+         9100 drop 11 a 0 300 0\n\
+         9200 span_begin 11 a3 0 000102030405060708090a0b0c0d0e0f GET /open\n\
+         9300 span_end 11 ff\n\
+         9400 end duration\n",
+    );
+    let requests = session.requests.unwrap();
+    assert_eq!((requests.count(), requests.cut), (1, 2));
+    let [request] = &requests.worst[..] else {
+        panic!("{requests:?}")
+    };
+    assert_eq!((request.name.as_str(), request.pid), ("GET /tasks", 10));
+    assert_eq!((request.trace, request.span), (TRACE, 0xa1));
+    assert_eq!((request.start_ns, request.duration_ns), (2000, 7000));
+    // Of 11: 2000 to 2500, 8800 to 9000. Of 12: 3000 to 3100, and 8200 to 8400.
+    assert_eq!(request.hold_ns, 500 + 200 + 100 + 200);
+    assert_eq!(request.wait_ns, 5000);
+    let [metrics] = &request.waited_for[..] else {
+        panic!("{request:?}")
+    };
+    assert_eq!(metrics.who.name.as_deref(), Some("metrics"));
+    assert_eq!(metrics.wait_ns, 4900);
+    let [name] = &requests.names[..] else {
+        panic!("{requests:?}")
+    };
+    assert_eq!(
+        (name.durations.max_ns(), name.waits.total_ns()),
+        (7000, 5000)
+    );
+}
+
+#[test]
+fn requests_are_saved_and_merged() {
+    let events = "2000 span_begin 11 a1 0 000102030405060708090a0b0c0d0e0f GET /tasks\n\
+         2500 drop 11 a 0 1000 0\n\
+         9000 span_end 11 a1\n\
+         9100 drop 11 a 0 300 200\n";
+    let report = report(events);
+    let mut saved = Vec::new();
+    json(&report, &mut saved).unwrap();
+    let again = analyse(saved.as_slice(), &Options::default()).unwrap();
+    let mut summary = report.summary.clone();
+    summary.merge(again.summary);
+    let requests = summary.sessions[0].requests.as_ref().unwrap();
+    assert_eq!(requests.count(), 2);
+    assert_eq!(requests.worst.len(), 2);
+    assert_eq!(requests.worst[0], requests.worst[1]);
+}
