@@ -148,7 +148,7 @@ impl RequestSummary {
             }
         }
         self.worst.extend(other.worst);
-        self.worst.sort_by(|one, other| key(one).cmp(&key(other)));
+        self.worst.sort_by_key(key);
         self.worst.truncate(WORST);
         self.cut = self.cut.saturating_add(other.cut);
         self.beyond_limits = self.beyond_limits.saturating_add(other.beyond_limits);
@@ -188,10 +188,6 @@ macro_rules! hexadecimal {
             use serde::de::Error;
             use serde::{Deserialize, Deserializer, Serializer};
 
-            #[expect(
-                clippy::trivially_copy_pass_by_ref,
-                reason = "the signature is serde's"
-            )]
             pub(super) fn serialize<S: Serializer>(
                 id: &$number,
                 serializer: S,

@@ -66,7 +66,7 @@ def contend(shared, barrier, writes):
             writes["times"].append((begin, end, sleeps() - before))
             barrier.wait()
 
-    return [threading.Thread(target=holder), threading.Thread(target=writer)]
+    return [threading.Thread(target=holder, name="holder"), threading.Thread(target=writer, name="writer")]
 
 
 def main():
@@ -77,7 +77,7 @@ def main():
         set_thread_name("asker")
         truth["asker"] = {"native_id": threading.get_native_id(), **stop_the_world()}
 
-    thread = threading.Thread(target=asker)
+    thread = threading.Thread(target=asker, name="asker")
     thread.start()
     thread.join()
 

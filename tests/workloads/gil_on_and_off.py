@@ -31,7 +31,7 @@ def main():
             os.read(readable, 1)
             os.write(writable, b"x")
 
-    threads = [threading.Thread(target=worker, args=(f"worker-{number}",)) for number in range(3)]
+    threads = [threading.Thread(target=worker, args=(f"worker-{number}",), name=f"worker-{number}") for number in range(3)]
     for thread in threads:
         thread.start()
     took, on = [], 0

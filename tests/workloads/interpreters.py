@@ -51,7 +51,7 @@ def main():
 
     # By exec: what shares the main interpreter's GIL may also be the main interpreter.
     makers = {"own-1": make(True), "own-2": make(True), "shared": make(False), "main": exec}
-    threads = [threading.Thread(target=work, args=item) for item in makers.items()]
+    threads = [threading.Thread(target=work, args=item, name=item[0]) for item in makers.items()]
     for thread in threads:
         thread.start()
     for thread in threads:

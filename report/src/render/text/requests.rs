@@ -75,19 +75,22 @@ pub(super) fn about(page: &mut Page<impl Write>, session: &Session) -> io::Resul
 fn note(session: &Session, requests: &RequestSummary) -> String {
     let mut note = format!("{} that ended", count(requests.count()));
     if requests.cut > 0 {
-        note += &format!(
+        note.extend([format!(
             "; {} spans were cut by the ends of the trace",
             count(requests.cut)
-        );
+        )]);
     }
     if requests.beyond_limits > 0 {
-        note += &format!(
+        note.extend([format!(
             "; {} spans beyond the number that is followed",
             count(requests.beyond_limits)
-        );
+        )]);
     }
     if let Some(over_ns) = session.events_over_ns {
-        note += &format!("; held and waited: cycles from {} on", duration(over_ns));
+        note.extend([format!(
+            "; held and waited: cycles from {} on",
+            duration(over_ns)
+        )]);
     }
     note
 }
@@ -106,7 +109,11 @@ fn told(request: &Request, session: &Session) -> String {
     );
     for (place, part) in request.waited_for.iter().take(NAMED).enumerate() {
         told += if place == 0 { ", of which " } else { ", " };
-        told += &format!("{} for {}", duration(part.wait_ns), name_of(&part.who));
+        told.extend([format!(
+            "{} for {}",
+            duration(part.wait_ns),
+            name_of(&part.who)
+        )]);
     }
     told
 }
