@@ -100,7 +100,7 @@ fn a_process_under_stress_bears_tracers_that_come_and_go() {
     }
 }
 
-/// What AddressSanitizer finds ends the process. (It also finds that CPython's own drop_gil reads the state of a daemon thread that the end of
+/// What `AddressSanitizer` finds ends the process. (It also finds that CPython's own `drop_gil` reads the state of a daemon thread that the end of
 /// the process has freed; that process has ended by then, with or without a tracer.)
 #[test]
 fn a_process_under_stress_uses_no_memory_that_is_not_its_own() {

@@ -68,7 +68,7 @@ class Worker:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=35.0, help="how long to run (35)")
-    parser.add_argument("--rate", type=float, default=25.0, help="requests a second (25)")
+    parser.add_argument("--rate", type=float, default=60.0, help="requests a second (60)")
     parser.add_argument("--fixed", action="store_true", help="collect every two minutes, and let go of the GIL")
     arguments = parser.parse_args()
     until = time.monotonic() + arguments.seconds
