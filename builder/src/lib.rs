@@ -12,6 +12,7 @@ pub mod folders;
 pub mod host;
 pub mod image;
 pub mod matrix;
+mod otlp;
 mod output;
 pub mod package;
 pub mod selftest;

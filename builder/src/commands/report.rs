@@ -11,7 +11,9 @@ use gil_report::summary::Session;
 use gil_report::{Interval, IntervalSink, Options, Report, Summary, Thresholds, TimelineSink};
 
 use crate::error::{CommandError, Exit};
+use crate::otlp::{Destination, OtlpSink};
 use crate::output::Output;
+use crate::terminal;
 use crate::trace_file;
 
 /// Say whether it is the GIL, who holds it and who waits
@@ -28,6 +30,10 @@ pub struct Arguments {
     /// Where to write it; stdout if not given
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Tell also what each request had of the GIL, by its trace id, to the system that has its trace: the address of a collector that takes OTLP
+    /// over HTTP (http://localhost:4318), or a file (OTLP's JSON, a line each); with --format text or json
+    #[arg(long, value_name = "ENDPOINT|FILE")]
+    otlp: Option<Destination>,
     /// What the rows of arrow, parquet and csv are
     #[arg(long, value_enum, default_value_t = Rows::Intervals)]
     rows: Rows,
@@ -107,6 +113,18 @@ enum SortBy {
     Tid,
 }
 
+/// A report, of which the requests are told to whom `--otlp` names.
+fn read_and_tell(arguments: &Arguments, options: &Options) -> Result<Report, CommandError> {
+    let Some(destination) = &arguments.otlp else {
+        return read(arguments, options, &mut ());
+    };
+    let mut sink = OtlpSink::default();
+    let report = read(arguments, options, &mut sink)?;
+    let requests = sink.deliver(destination)?;
+    terminal::step("Told", &format!("what {requests} requests had of the GIL"));
+    Ok(report)
+}
+
 /// A report that says where the GIL was held.
 fn read_places(arguments: &Arguments, options: &Options) -> Result<Report, CommandError> {
     let report = read(arguments, options, &mut ())?;
@@ -129,14 +147,20 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     if arguments.rows == Rows::Events {
         return events(arguments);
     }
+    if arguments.otlp.is_some() && !matches!(arguments.format, Format::Text | Format::Json) {
+        return Err(CommandError::new(
+            Exit::Usage,
+            "--otlp is for --format text and json",
+        ));
+    }
     let mut output = Output::new(arguments.output.as_deref())?;
     match arguments.format {
         Format::Text => {
-            let report = read(arguments, &options, &mut ())?;
+            let report = read_and_tell(arguments, &options)?;
             let text = arguments.text_options(arguments.output.as_deref());
             render::text(&report, &text, &mut output)?;
         }
-        Format::Json => render::json(&read(arguments, &options, &mut ())?, &mut output)?,
+        Format::Json => render::json(&read_and_tell(arguments, &options)?, &mut output)?,
         Format::Html => {
             let mut timelines = TimelineSink::new();
             let report = read(arguments, &options, &mut timelines)?;
