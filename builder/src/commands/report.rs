@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Tell also what each request had of the GIL, by its trace id, to the system that has its trace: the address of a collector that takes OTLP
-    /// over HTTP (http://localhost:4318), or a file (OTLP's JSON, a line each); with --format text or json
+    /// over HTTP (`http://localhost:4318`), or a file (OTLP's JSON, a line each); with --format text or json
     #[arg(long, value_name = "ENDPOINT|FILE")]
     otlp: Option<Destination>,
     /// What the rows of arrow, parquet and csv are
