@@ -30,11 +30,11 @@ def script(path):
     return lambda pid, _: ["bpftrace", "-p", str(pid), ROOT / path, str(pid)]
 
 
-def native(mode):
+def native(mode, *options):
     """The command that attaches the native recorder to a process."""
     return lambda pid, folder: [
         ROOT / "target/debug/gilbuild", "record", "--backend", "native", "--mode", mode, "--pid", str(pid),
-        "--output", f"{folder}/native-{mode}", "--force"]
+        "--output", f"{folder}/native-{mode}", "--force", *options]
 
 
 # The first is what the others are compared with.
@@ -45,6 +45,8 @@ TRACERS = {
     "record --mode summary": native("summary"),
     "record --mode slow": native("slow"),
     "record --mode events": native("events"),
+    "record --mode slow --functions": native("slow", "--functions"),
+    "record --mode events --functions": native("events", "--functions"),
 }
 
 

@@ -154,6 +154,22 @@ fn what_requests_had_of_the_gil_reaches_the_system_that_has_their_traces() {
 }
 
 #[test]
+fn gilprobe_keeps_its_promises_with_markers_and_without() {
+    let test = "gilprobe_keeps_its_promises_with_markers_and_without";
+    let Some(python) = python(test) else { return };
+    for (option, said) in [
+        (None, "with markers\n"),
+        (Some("--without-markers"), "without markers\n"),
+    ] {
+        let mut check = Command::new(&python);
+        check.arg("-B").arg(workload("gilprobe_check.py"));
+        let output = check.args(option).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said);
+    }
+}
+
+#[test]
 fn a_receiver_that_does_not_take_them_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("requests.trace");
