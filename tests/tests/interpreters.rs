@@ -61,6 +61,12 @@ fn every_marker_fires() {
             "{}",
             text(&output)
         );
+        assert!(
+            text(&output).contains(", thread__name ")
+                && text(&output).contains(", gil__drop with a function "),
+            "{}",
+            text(&output)
+        );
         assert_eq!(
             text(&output).contains(", mutex__wait "),
             is_free_threaded(&prefix),

@@ -1,6 +1,7 @@
 //! Fires the markers of an interpreter and looks at what a tracer sees of them.
 
 pub mod stalls;
+pub mod told;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -9,7 +9,7 @@ use gil_probes::check::{Outcome, check};
 use gil_probes::elf::{self, Image};
 
 use super::record;
-use crate::build::firing::{self, FireError, stalls};
+use crate::build::firing::{self, FireError, stalls, told};
 use crate::build::verification;
 use crate::error::{CommandError, Exit};
 use crate::image::inspect::{Inspected, inspect};
@@ -86,13 +86,20 @@ fn fire(target: &Path, free_threaded: bool) -> Result<String, CommandError> {
         FireError::Record(error) => record::failure(&error),
         error => CommandError::because(Exit::Failed, &error),
     };
+    // One without a GIL is made to have it.
+    let with_gil: &[&str] = if free_threaded { &["-X", "gil=1"] } else { &[] };
+    let fired = firing::fire(&python, with_gil).map_err(failure)?;
+    // bpftrace alone, which has sufficed so far, reads no places; where the native tracer cannot run, it is said.
+    let told = match told::fire(&python, with_gil) {
+        Ok(told) => told.to_string(),
+        Err(FireError::Record(error)) => format!("names and functions were not looked at: {error}"),
+        Err(error) => return Err(failure(error)),
+    };
     if !free_threaded {
-        return Ok(firing::fire(&python, &[]).map_err(failure)?.to_string());
+        return Ok(format!("{fired}, {told}"));
     }
-    // Once with the GIL switched on, once without.
-    let fired = firing::fire(&python, &["-X", "gil=1"]).map_err(failure)?;
     let stalls = stalls::fire(&python).map_err(failure)?;
-    Ok(format!("{fired}, {stalls}"))
+    Ok(format!("{fired}, {told}, {stalls}"))
 }
 
 fn is_library(path: &Path) -> bool {
