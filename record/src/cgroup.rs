@@ -1,5 +1,6 @@
 //! Control groups: which one a process is in, which container that is, and how much processor time it gets.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -120,6 +121,35 @@ fn container_id_of(path: &str) -> Option<String> {
     })
 }
 
+/// The groups of this name that processes are in. containerd calls a group as its container, which need not have an id:
+/// `/default/web`. Units of systemd are no containers.
+pub(crate) fn named(name: &str, pids: impl IntoIterator<Item = u32>) -> BTreeSet<String> {
+    if [".slice", ".scope", ".service"]
+        .iter()
+        .any(|unit| name.ends_with(unit))
+    {
+        return BTreeSet::new();
+    }
+    pids.into_iter()
+        .flat_map(memberships)
+        .filter_map(|membership| up_to(&membership.path, name))
+        .collect()
+}
+
+/// Of `/default/web/worker`, up to `web`: `/default/web`.
+fn up_to(path: &str, name: &str) -> Option<String> {
+    let names: Vec<_> = path.split('/').collect();
+    let last = names.iter().rposition(|&each| each == name)?;
+    (!name.is_empty()).then(|| names[..=last].join("/"))
+}
+
+/// Whether process `pid` is in the group `path`, in whichever hierarchy, or in one below it.
+pub(crate) fn is_below(pid: u32, path: &str) -> bool {
+    memberships(pid)
+        .iter()
+        .any(|membership| Path::new(&membership.path).starts_with(path))
+}
+
 /// How much processor time a control group gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CpuLimit {
@@ -216,6 +246,22 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_name() {
+        assert_eq!(
+            up_to("/default/web", "web").as_deref(),
+            Some("/default/web")
+        );
+        assert_eq!(
+            up_to("/default/web/a", "web").as_deref(),
+            Some("/default/web")
+        );
+        assert_eq!(up_to("/default/webs", "web"), None);
+        assert_eq!(up_to("/", ""), None);
+        let own = [std::process::id()];
+        assert!(named("user.slice", own).is_empty());
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub(crate) struct Container {
     pub(crate) id: String,
     /// Its pid namespace, where it has one of its own: control groups do not always tell containers apart.
     namespace: Option<PathBuf>,
+    /// Its control group, where that has the container's name and no id.
+    group: Option<String>,
 }
 
 impl Container {
@@ -87,6 +89,7 @@ impl Container {
                     return Ok(Self {
                         id,
                         namespace: own_namespace(pid),
+                        group: None,
                     });
                 }
                 Answer::NotRunning => {
@@ -98,6 +101,9 @@ impl Container {
                 Answer::Unknown => answers.push(format!("{engine} knows none")),
                 Answer::NoEngine => {}
             }
+        }
+        if let Some(found) = by_name_of_group(name)? {
+            return Ok(found);
         }
         let asked = if answers.is_empty() {
             "and neither podman, docker, nerdctl nor crictl is here to ask for names".to_owned()
@@ -111,6 +117,9 @@ impl Container {
     }
 
     pub(crate) fn contains(&self, pid: u32) -> bool {
+        if let Some(group) = &self.group {
+            return cgroup::is_below(pid, group);
+        }
         if cgroup::container_id(pid).as_deref() == Some(&self.id) {
             return true;
         }
@@ -138,6 +147,23 @@ fn by_control_group(id: &str) -> Result<Option<Container>, RecordError> {
     Ok(known.into_iter().next().map(|id| Container {
         id,
         namespace: None,
+        group: None,
+    }))
+}
+
+/// containerd's own containers (`ctr run`) may have a name only, which is that of their group.
+fn by_name_of_group(name: &str) -> Result<Option<Container>, RecordError> {
+    let groups = cgroup::named(name, process::all());
+    if groups.len() > 1 {
+        return Err(RecordError::AmbiguousContainer {
+            name: name.to_owned(),
+            candidates: groups.into_iter().collect(),
+        });
+    }
+    Ok(groups.into_iter().next().map(|group| Container {
+        id: name.to_owned(),
+        namespace: None,
+        group: Some(group),
     }))
 }
 

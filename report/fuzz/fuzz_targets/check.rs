@@ -1,6 +1,6 @@
 //! What holds for every summary, wherever it came from.
 
-use gil_report::render::{TextOptions, html, json, text};
+use gil_report::render::{TextOptions, folded, html, json, pprof, speedscope, text};
 use gil_report::{Options, Report, TimelineSink, summarise};
 
 /// Reads a trace; what is read can be rendered in every form, and read again as it was saved.
@@ -24,6 +24,9 @@ pub fn read_and_render(trace: &[u8]) {
     let mut written = Vec::new();
     text(&report, &TextOptions::default(), &mut written).unwrap();
     assert!(!written.contains(&0x1b), "a name reached the terminal as it is");
+    folded(&report, &mut written).unwrap();
+    speedscope(&report, &mut written).unwrap();
+    pprof(&report, &mut written).unwrap();
     if with_page {
         html(&report, &timelines.into_timelines(), &mut written).unwrap();
     }
