@@ -17,6 +17,8 @@ use gil_tests::{gilbuild, not_run, prefix, run, text, why_no_tracing};
 const NATIVE_ID: &str = "native_id";
 /// Likewise: `name` is what scripts keep the names of threads in.
 const THREAD_NAME: &str = "thread_name";
+/// Likewise: `function` is a word of SystemTap's language.
+const FUNC: &str = "func";
 
 fn scripts(folder: &str, extension: &str) -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -105,6 +107,7 @@ fn the_tapset_names_every_marker_and_argument_of_the_catalogue() {
             .map(|&argument| match argument {
                 "tid" => NATIVE_ID,
                 "name" => THREAD_NAME,
+                "function" => FUNC,
                 _ => argument,
             })
             .collect();
