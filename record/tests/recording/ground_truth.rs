@@ -79,28 +79,30 @@ fn assert_counts(sums: &Sums, truth: &ThreadTruth, backend: Backend) {
 }
 
 /// How often the C program runs for its sums: a busy machine may interrupt it between its own clock and the marker's.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 8;
 
-/// Sums within 1 % or 20 µs per event, else what is wrong. The program reads its clock outside of the markers, which read theirs
-/// inside, so that a hit of a marker lies between the two.
-fn far_off(threads: &BTreeMap<u32, Sums>, truth: &Truth) -> Option<String> {
-    truth.threads.iter().find_map(|truth| {
+/// Which sums are not within 1 % or 20 µs per event, each with what is wrong. The program reads its clock outside of the markers, which
+/// read theirs inside, so that a hit of a marker lies between the two.
+fn far_off(
+    threads: &BTreeMap<u32, Sums>,
+    truth: &Truth,
+) -> BTreeMap<(String, &'static str), String> {
+    let mut off = BTreeMap::new();
+    for truth in &truth.threads {
         let sums = &threads[&truth.tid];
-        [
+        for (what, traced_ns, true_ns, events) in [
             ("holds", sums.hold_ns, truth.hold_ns, truth.drops),
             ("waits", sums.wait_ns, truth.wait_ns, truth.waits),
-        ]
-        .into_iter()
-        .find(|(_, traced_ns, true_ns, events)| {
-            traced_ns.abs_diff(*true_ns) > (true_ns / 100).max(events * 20_000)
-        })
-        .map(|(what, traced_ns, true_ns, events)| {
-            format!(
-                "{}: {what} {traced_ns} ns in the trace, {true_ns} ns by its own clock, in {events} events",
-                truth.name
-            )
-        })
-    })
+        ] {
+            if traced_ns.abs_diff(true_ns) > (true_ns / 100).max(events * 20_000) {
+                let difference = format!(
+                    "{traced_ns} ns in the trace, {true_ns} ns by its own clock, in {events} events"
+                );
+                off.insert((truth.name.clone(), what), difference);
+            }
+        }
+    }
+    off
 }
 
 #[test]
@@ -109,6 +111,8 @@ fn the_c_program_did_what_the_trace_says() {
         return;
     };
     for backend in BACKENDS {
+        // Each sum of each thread has to be right once: an interruption may fall upon another one in each run.
+        let mut unseen: Option<BTreeMap<_, _>> = None;
         let mut attempts = 0;
         let truth = loop {
             let (trace, truth) = recorded("gil-fire-c", &["--attached"], true, backend);
@@ -116,11 +120,16 @@ fn the_c_program_did_what_the_trace_says() {
             for truth in &truth.threads {
                 assert_counts(&threads[&truth.tid], truth, backend);
             }
-            attempts += 1;
-            match far_off(&threads, &truth) {
-                None => break truth,
-                Some(difference) => assert!(attempts < ATTEMPTS, "{backend:?}: {difference}"),
+            let mut off = far_off(&threads, &truth);
+            if let Some(unseen) = &unseen {
+                off.retain(|sum, _| unseen.contains_key(sum));
             }
+            attempts += 1;
+            if off.is_empty() {
+                break truth;
+            }
+            assert!(attempts < ATTEMPTS, "{backend:?}: {off:#?}");
+            unseen = Some(off);
         };
         assert!(
             truth.threads.iter().any(|thread| thread.forced > 0),
