@@ -94,7 +94,7 @@ pub enum RecordError {
     AmbiguousContainer {
         /// The beginning.
         name: String,
-        /// The whole ids.
+        /// The whole ids, or the control groups of that name.
         candidates: Vec<String>,
     },
     /// The container has ended, or was not started.
