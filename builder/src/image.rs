@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod description;
 pub mod engine;
 pub mod exchange;
+mod gilprobe;
 pub mod inspect;
 pub mod interpreter;
 mod labels;

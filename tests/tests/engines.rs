@@ -11,7 +11,7 @@ use gil_tests::{gilbuild, long_tests, not_run, prefix, text, why_no_tracing, wor
 use serde_json::Value;
 
 /// Docker and its containerd need so long to start.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_secs(60);
 /// What the interpreter needs of the host, beside its own folder: the images hold nothing.
 const SHARED: [&str; 3] = ["/usr", "/lib", "/lib64"];
 

@@ -133,6 +133,90 @@ fn an_engine_that_is_not_here_is_named_before_anything_is_fetched() {
     assert!(!said.contains("Source"), "{said}");
 }
 
+/// What the installer says in a container, without an image: into a folder that is laid out like a prefix.
+#[test]
+fn an_image_brings_gilprobe() {
+    let test = "an_image_brings_gilprobe";
+    let Some(prefix) = prefix("3.13", "nop") else {
+        return not_run(test, "3.13 was not built: run it by ./dev test");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Laid out as the image's build has it.
+    let package = folder.path().join("gilprobe");
+    fs_err::create_dir(&package).unwrap();
+    for (from, to) in [
+        ("containers/install-gilprobe", "install-gilprobe"),
+        ("probes/include", "include"),
+        ("probes/python/pyproject.toml", "pyproject.toml"),
+        ("probes/python/core", "core"),
+        ("probes/python/src", "src"),
+    ] {
+        let copied = Command::new("cp")
+            .arg("--recursive")
+            .arg(project.join(from))
+            .arg(package.join(to))
+            .status();
+        assert!(copied.unwrap().success());
+    }
+    let staged = folder.path().join("staged");
+    let library = staged.join("lib/python3.13");
+    let packages = library.join("site-packages");
+    fs_err::create_dir_all(&packages).unwrap();
+    let link = |inside: &str| {
+        fs_err::os::unix::fs::symlink(prefix.join(inside), staged.join(inside)).unwrap();
+    };
+    link("lib/python3.13/lib-dynload");
+    link("include");
+    let install = || {
+        Command::new("sh")
+            .arg(package.join("install-gilprobe"))
+            .arg(&staged)
+            .output()
+            .unwrap()
+    };
+    let module = packages.join("gilprobe/_gilprobe.cpython-313-x86_64-linux-gnu.so");
+    let [first, second] = [(); 2].map(|()| {
+        let output = install();
+        assert!(output.status.success(), "{}", text(&output));
+        fs_err::read(&module).unwrap()
+    });
+    assert!(first == second, "the module is another one each time");
+
+    let python = |arguments: &[&str]| {
+        let output = Command::new(prefix.join("bin/python3"))
+            .args(arguments)
+            .env("PYTHONPATH", &packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let program = "
+import gilprobe
+with gilprobe.span('checkout'):
+    print(gilprobe.HAS_MARKERS, gilprobe.__file__)";
+    let said = python(&["-c", program]);
+    assert!(said.contains("True"), "{said}");
+    assert!(said.contains(&*packages.to_string_lossy()), "{said}");
+    let listed = python(&["-m", "pip", "list", "--path", &packages.to_string_lossy()]);
+    assert!(listed.contains("gilprobe"), "{listed}");
+    let files = python(&["-m", "pip", "show", "--files", "gilprobe"]);
+    assert!(files.contains("_gilprobe.cpython-313"), "{files}");
+
+    // A folder that is no prefix is left as it is, with a word.
+    let empty = folder.path().join("empty");
+    fs_err::create_dir(&empty).unwrap();
+    let output = Command::new("sh")
+        .arg(package.join("install-gilprobe"))
+        .arg(&empty)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("holds no lib"), "{}", text(&output));
+}
+
 /// The image that the long tests share, built once; `None` where it cannot be built here.
 fn built(test: &str) -> Option<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -192,11 +276,11 @@ fn an_image_is_what_others_take_and_start() {
     if tool(test, "podman", &["load", "--input", &archive]).is_none() {
         return;
     }
-    let program = "import bz2, ctypes, curses, dbm.gnu, lzma, readline, sqlite3, ssl, sys, uuid, zlib; print(sys.version_info[:2], sys.prefix)";
+    let program = "import bz2, ctypes, curses, dbm.gnu, lzma, readline, sqlite3, ssl, sys, uuid, zlib, gilprobe; print(sys.version_info[:2], sys.prefix, gilprobe.HAS_MARKERS)";
     let arguments = ["run", "--rm", "--network=none", "gilbuild/test:1"];
     let run = [&arguments[..], &["python", "-c", program]].concat();
     let said = tool(test, "podman", &run).unwrap();
-    assert_eq!(said, "(3, 13) /usr/local\n");
+    assert_eq!(said, "(3, 13) /usr/local True\n");
     let run = [&arguments[..], &["pip", "--version"]].concat();
     assert!(tool(test, "podman", &run).unwrap().starts_with("pip "));
     let _ = tool(test, "podman", &["rmi", "gilbuild/test:1"]);
@@ -243,7 +327,14 @@ fn an_image_tells_what_is_in_it() {
         .iter()
         .map(|package| package["name"].as_str().unwrap())
         .collect();
-    for name in ["cpython", "pip", "libc6", "libssl3", "ca-certificates"] {
+    for name in [
+        "cpython",
+        "pip",
+        "gilprobe",
+        "libc6",
+        "libssl3",
+        "ca-certificates",
+    ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
     // What official slim images leave out, and what apt leaves behind.

@@ -52,6 +52,9 @@ pub struct Arguments {
     /// The compiler's effort
     #[arg(long, value_enum, default_value_t = Optimize::PgoLto)]
     optimize: Optimize,
+    /// Leave out the Python package gilprobe, with which a program tells what it works for (spans and requests)
+    #[arg(long, conflicts_with = "onto")]
+    without_gilprobe: bool,
     #[command(flatten)]
     inputs: Inputs,
     /// How layers are compressed: gzip, zstd or none

@@ -10,7 +10,7 @@ use gil_containers::layout::Layout;
 use walkdir::WalkDir;
 
 use super::interpreter::Order;
-use super::recipe;
+use super::{gilprobe, recipe};
 use crate::build::compile::{FRAME_POINTERS, configure_arguments};
 use crate::build::options::Markers;
 use crate::build::pipeline::{self, BuildError};
@@ -46,6 +46,9 @@ pub fn build(
     let context = work.join("context");
     fs_err::create_dir(&context)?;
     let objects = pipeline::prepare(order.source, order.options, order.tree)?;
+    if order.gilprobe {
+        gilprobe::write(order.tree)?;
+    }
     fs_err::rename(order.tree, context.join("source"))?;
     make_as_old(&context.join("source"), order.newest_s)?;
     fs_err::write(context.join("Containerfile"), CONTAINERFILE)?;
@@ -67,6 +70,15 @@ pub fn build(
             } else {
                 String::new()
             },
+        ),
+        (
+            "GILPROBE",
+            if order.gilprobe {
+                gilprobe::INSTALL
+            } else {
+                ""
+            }
+            .to_owned(),
         ),
         ("JOBS", order.options.jobs().to_string()),
         ("SOURCE_DATE_EPOCH", order.newest_s.to_string()),

@@ -13,7 +13,7 @@ use gil_containers::process::{self, ProcessError};
 use gil_containers::root::{Network, Root};
 use walkdir::WalkDir;
 
-use super::recipe;
+use super::{gilprobe, recipe};
 use crate::build::log::Log;
 use crate::build::options::BuildOptions;
 use crate::build::pipeline::{BuildError, Job};
@@ -60,6 +60,8 @@ pub struct Order<'a> {
     pub prefix: &'a Path,
     /// The time that it may contain, in seconds since 1970.
     pub newest_s: u64,
+    /// Whether the Python package `gilprobe` comes with it.
+    pub gilprobe: bool,
 }
 
 /// An interpreter that is ready to be put into an image.
@@ -99,9 +101,14 @@ pub fn build(
     // Where on this machine the source was is nothing that an image should tell, and would make images differ.
     job.record.source = format!("CPython {}", order.source.version);
     let inputs = format!(
-        "{} {key} {newest_s} {}",
+        "{} {key} {newest_s} {} {}",
         job.record.inputs,
-        order.prefix.display()
+        order.prefix.display(),
+        if order.gilprobe {
+            gilprobe::digest().to_string()
+        } else {
+            String::new()
+        }
     );
     let digest = Digest::of(inputs.as_bytes());
     let place = kept.join("interpreters").join(format!(
@@ -125,6 +132,12 @@ pub fn build(
     copy(order.tree, &inside)?;
     let log = kept.join("logs").join(format!("{}.log", digest.hex()));
     let (staged, missing) = job.make(&inside, order.prefix, &staging, &mut Log::create(&log)?)?;
+    if order.gilprobe {
+        gilprobe::write(&inside)?;
+        let mut command = root.command("sh", Path::new(recipe::SOURCE), Network::None);
+        command.arg(gilprobe::INSTALL).arg(root.inside(&staged));
+        process::run(&mut command, "gcc")?;
+    }
     leave_out(&staged)?;
     let packages = debian::needed_by(&root, &root.inside(&staged), &recipe::WITHOUT_PACKAGES)?;
     remove(&place)?;

@@ -8,6 +8,7 @@ use gil_containers::image::LayerOptions;
 use super::Arguments;
 use super::deliver::Finished;
 use super::workbench::{Workbench, newest_s, say};
+use crate::build::options::Markers;
 use crate::error::{CommandError, Exit};
 use crate::image::assemble::{Assembled, Made, adopt, assemble};
 use crate::image::engine;
@@ -47,6 +48,8 @@ pub(super) fn run(arguments: &Arguments, wanted: &str) -> Result<(), CommandErro
         options: &options,
         prefix: Path::new(recipe::PREFIX),
         newest_s: layer_options.newest_s,
+        // Without markers, an image is what the official one is.
+        gilprobe: !arguments.without_gilprobe && options.markers != Markers::None,
     };
     let Assembled { layer, sbom } = match arguments.engine.0 {
         None => {

@@ -64,6 +64,8 @@ pub(super) fn run(arguments: &Arguments, onto: &Base) -> Result<(), CommandError
         options: &options,
         prefix: &found.prefix,
         newest_s: layer_options.newest_s,
+        // Only the interpreter is exchanged.
+        gilprobe: false,
     };
     let interpreter = bench.build(
         &order,
