@@ -107,6 +107,8 @@ def slow(text):
         long_holds += what == "hold" and name == "hog"
     if "_PyEval_EvalFrameDefault" not in text:
         seen.problems.append("no backtrace")
+    if not re.search(r"^ +hog\.<locals>\.\w+ \(.*workload\.py:\d+\)\n +thread hog$", text, re.MULTILINE):
+        seen.problems.append("no function and name of the long hold")
     seen.long_holds = long_holds
     return seen
 
