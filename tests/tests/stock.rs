@@ -1,8 +1,6 @@
 //! An instrumented interpreter is the stock one in every other way: what it exports, how its structures are laid out, which wheels and which
 //! tools work with it. Held against a build without markers, made of the same source by the same compiler.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
