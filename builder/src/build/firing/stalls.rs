@@ -11,7 +11,7 @@ use super::{FireError, PLAUSIBLE_NS, demand, events};
 /// one kind of mutex that a program can keep for as long as it likes.)
 const PROGRAM: &str = "
 import gc, threading, time
-end = time.monotonic() + 3
+end = time.monotonic() + 2
 lock = threading.Lock()
 def collects():
     while time.monotonic() < end:

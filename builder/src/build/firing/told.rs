@@ -7,13 +7,13 @@ use std::path::Path;
 use gil_record::{Backend, Options, Silent, Target, Told};
 use gil_report::{Kind, TextReader};
 
-use super::{DURATION, FireError};
+use super::FireError;
 
 /// A thread with a name that no other program gives, in a function with a name that no other has. It is not the first to run, so that the
 /// tracer must be told of it.
 const PROGRAM: &str = "
 import threading, time
-end = time.monotonic() + 3
+end = time.monotonic() + 2
 def sleeps_in_here():
     while time.monotonic() < end:
         time.sleep(0.005)
@@ -59,7 +59,6 @@ pub fn fire(python: &Path, arguments: &[&str]) -> Result<Fired, FireError> {
             functions: true,
             spans: false,
         },
-        duration: Some(DURATION),
         output: Some(trace.clone()),
         ..Options::default()
     };
