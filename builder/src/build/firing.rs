@@ -10,8 +10,8 @@ use std::path::Path;
 use gil_record::{Backend, Options, RecordError, Silent, Target};
 use gil_report::{Event, Kind, TextError, TextReader};
 
-/// Two threads that make each marker fire: one computes, the other sleeps and has to ask for the GIL again and again. The recording ends with it:
-/// on a busy machine it may take long to start.
+/// Two threads that make each marker fire: one computes, the other sleeps and has to ask for the GIL again and again. The recording ends
+/// with it: on a busy machine it may take long to start.
 const PROGRAM: &str = "
 import threading, time
 end = time.monotonic() + 2
