@@ -91,6 +91,48 @@ pub fn prefix(series: &str, markers: &str) -> Option<PathBuf> {
     })
 }
 
+/// A virtual environment of a Python in a folder of its own; its programs.
+///
+/// # Panics
+/// When Python cannot make one.
+#[must_use]
+pub fn environment(python: &Path, folder: &Path) -> PathBuf {
+    let made = Command::new(python)
+        .args(["-m", "venv"])
+        .arg(folder)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", python.display()));
+    assert!(made.status.success(), "{}", text(&made));
+    folder.join("bin")
+}
+
+/// What pip says to `pip install ARGUMENTS` in the environment with these programs.
+///
+/// # Panics
+/// When there is no pip.
+#[must_use]
+pub fn pip_install(programs: &Path, arguments: &[&str]) -> Output {
+    Command::new(programs.join("pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run pip: {error}"))
+}
+
+/// Programs from `PyPI`, in an environment of the interpreter's own; `None`, with a word, where pip cannot get them.
+#[must_use]
+pub fn tools(test: &str, python: &Path, folder: &Path, names: &[&str]) -> Option<PathBuf> {
+    let programs = environment(python, folder);
+    if pip_install(&programs, names).status.success() {
+        return Some(programs);
+    }
+    not_run(
+        test,
+        &format!("pip cannot install {} here", names.join(" and ")),
+    );
+    None
+}
+
 /// Whether a prefix that `tests/run` has built is a free-threaded interpreter.
 #[must_use]
 pub fn is_free_threaded(prefix: &Path) -> bool {

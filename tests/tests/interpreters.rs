@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use gil_probes::catalogue;
-use gil_tests::{is_free_threaded, not_run, prefix, prefixes, run, text, why_no_tracing};
+use gil_tests::{is_free_threaded, not_run, prefix, prefixes, run, text, tools, why_no_tracing};
 
 /// The prefixes with markers; says so when there are none.
 fn marked(test: &str) -> Vec<PathBuf> {
@@ -329,20 +329,9 @@ fn py_spy_reads_every_interpreter() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let environment = folder.path().join("venv");
-    let made = Command::new(python)
-        .args(["-m", "venv"])
-        .arg(&environment)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", text(&made));
-    let installed = Command::new(environment.join("bin/pip"))
-        .args(["install", "--quiet", "py-spy"])
-        .output()
-        .unwrap();
-    if !installed.status.success() {
-        return not_run(test, "pip cannot install py-spy here");
-    }
+    let Some(programs) = tools(test, &python, &folder.path().join("venv"), &["py-spy"]) else {
+        return;
+    };
     for prefix in prefixes {
         if is_free_threaded(&prefix) {
             // Nor an unpatched one.
@@ -360,7 +349,7 @@ fn py_spy_reads_every_interpreter() {
         // The program needs a moment until it is where it shall be seen.
         for _ in 0..20 {
             std::thread::sleep(std::time::Duration::from_millis(250));
-            let dump = Command::new(environment.join("bin/py-spy"))
+            let dump = Command::new(programs.join("py-spy"))
                 .args(["dump", "--pid", &program.id().to_string()])
                 .output()
                 .unwrap();

@@ -4,9 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use gil_tests::{gilbuild, not_run, prefix, text};
+use gil_tests::{gilbuild, not_run, prefix, text, tools};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -62,24 +62,6 @@ fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Programs from `PyPI`, in an environment of the interpreter's own; `None` where pip cannot get them.
-fn tools(test: &str, python: &Path, folder: &Path, names: &[&str]) -> Option<PathBuf> {
-    run(Command::new(python).args(["-m", "venv"]).arg(folder));
-    let installed: Output = Command::new(folder.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check"])
-        .args(names)
-        .output()
-        .unwrap();
-    if installed.status.success() {
-        return Some(folder.join("bin"));
-    }
-    not_run(
-        test,
-        &format!("pip cannot install {} here", names.join(" and ")),
-    );
-    None
 }
 
 #[test]
