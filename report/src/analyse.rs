@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use thiserror::Error;
 
 use crate::arrow::ArrowTraceError;
-use crate::event::Event;
+use crate::event::{Dropped, Event};
 use crate::interval::IntervalSink;
 use crate::reorder::{DEFAULT_WINDOW, Reorder};
 use crate::report::Report;
@@ -117,10 +117,12 @@ fn session(
     options: &Options,
     sink: &mut impl IntervalSink,
 ) -> Result<Session, AnalyseError> {
-    let mut session = SessionState::new(trace.header().clone());
     let mut in_order = InOrder {
         reorder: Reorder::new(options.reorder_window),
-        take: |event| session.event(event, sink),
+        take: Take {
+            session: SessionState::new(trace.header().clone()),
+            sink,
+        },
     };
     let skipped = trace.events(&mut in_order)?;
     let InOrder {
@@ -128,6 +130,7 @@ fn session(
         mut take,
     } = in_order;
     reorder.finish(&mut take);
+    let Take { mut session, sink } = take;
     let losses = session.losses_mut();
     losses.late = reorder.late();
     losses.skipped_lines = skipped.lines;
@@ -137,15 +140,37 @@ fn session(
 }
 
 /// Puts events in order before it hands them on.
-struct InOrder<F> {
+struct InOrder<S> {
     reorder: Reorder,
-    take: F,
+    take: S,
 }
 
-impl<F: FnMut(Event)> EventSink for InOrder<F> {
+impl<S: EventSink> EventSink for InOrder<S> {
     #[expect(clippy::inline_always, reason = "see EventSink")]
     #[inline(always)]
     fn event(&mut self, event: Event) {
         self.reorder.push(event, &mut self.take);
+    }
+
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    fn dropped(&mut self, dropped: Dropped) {
+        self.reorder.push_drop(dropped, &mut self.take);
+    }
+}
+
+/// The end of an event's way.
+struct Take<'s, S> {
+    session: SessionState,
+    sink: &'s mut S,
+}
+
+impl<S: IntervalSink> EventSink for Take<'_, S> {
+    fn event(&mut self, event: Event) {
+        self.session.event(event, self.sink);
+    }
+
+    fn dropped(&mut self, dropped: Dropped) {
+        self.session.dropped(dropped, self.sink);
     }
 }

@@ -9,8 +9,8 @@ const EXACT_BITS: u32 = 11;
 /// How many durations lie in each bucket.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counts {
-    /// Half as wide as they might have to be: there are two of these for each thread, all in use at the same time.
-    buckets: Vec<u32>,
+    /// A byte each: there are two of these for each thread, all in use at the same time, and a processor's cache has to hold them.
+    buckets: Vec<u8>,
     /// What does not fit into a bucket.
     more: FxHashMap<usize, u64>,
 }
@@ -38,7 +38,7 @@ impl Counts {
             self.buckets.resize(index + 1, 0);
         }
         let sum = count.saturating_add(self.buckets[index].into());
-        if let Ok(sum) = u32::try_from(sum) {
+        if let Ok(sum) = u8::try_from(sum) {
             self.buckets[index] = sum;
         } else {
             self.buckets[index] = 0;
@@ -86,13 +86,13 @@ mod tests {
     #[test]
     fn counts_more_than_a_bucket_holds() {
         let mut counts = Counts::default();
-        counts.add(5, u64::from(u32::MAX));
+        counts.add(5, u64::from(u8::MAX));
         counts.add_one(5);
         counts.add_one(5);
         counts.add(7, u64::MAX);
         counts.add(7, 1);
         let counted: Vec<_> = counts.iter().collect();
-        assert_eq!(counted, [(5, u64::from(u32::MAX) + 2), (7, u64::MAX)]);
+        assert_eq!(counted, [(5, u64::from(u8::MAX) + 2), (7, u64::MAX)]);
     }
 
     #[test]

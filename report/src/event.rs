@@ -14,6 +14,37 @@ pub struct Event {
     pub kind: Kind,
 }
 
+/// A drop, which nearly all events are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropped {
+    pub(crate) time_ns: u64,
+    pub(crate) tid: u32,
+    pub(crate) gil: u64,
+    pub(crate) forced: bool,
+    pub(crate) hold_ns: u64,
+    pub(crate) wait_ns: u64,
+}
+
+impl From<Dropped> for Event {
+    fn from(dropped: Dropped) -> Self {
+        let Dropped {
+            time_ns,
+            tid,
+            gil,
+            forced,
+            hold_ns,
+            wait_ns,
+        } = dropped;
+        let kind = Kind::Drop {
+            gil,
+            forced,
+            hold_ns,
+            wait_ns,
+        };
+        Self { time_ns, tid, kind }
+    }
+}
+
 /// What happened. `gil` is the address of the GIL's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {

@@ -150,8 +150,21 @@ impl GilState {
         number
     }
 
-    /// Counts a hold that ended at that place; it must begin where the last one ended, or later.
+    /// Counts a drop at that place, from where on the thread is there, and waits there.
     #[inline]
+    pub(crate) fn drop(&mut self, number: u32, forced: bool, place: PlaceId) {
+        let figures = &mut self.figures[number as usize];
+        if forced {
+            figures.forced_drops += 1;
+        } else {
+            figures.voluntary_drops += 1;
+        }
+        figures.last_place = place;
+    }
+
+    /// Counts a hold that ended at that place; it must begin where the last one ended, or later.
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
     pub(crate) fn hold(&mut self, number: u32, span: Span, forced: bool, place: PlaceId) {
         let duration_ns = span.duration_ns();
         let figures = &mut self.figures[number as usize];
@@ -212,7 +225,8 @@ impl GilState {
     }
 
     /// Counts a wait and splits it over the holders.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
     pub(crate) fn wait(&mut self, number: u32, span: Span) {
         let duration_ns = span.duration_ns();
         let figures = &mut self.figures[number as usize];

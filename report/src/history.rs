@@ -137,7 +137,8 @@ impl History {
 
 /// Adds the holds at the end of `holds` that began after `start_ns` to the cells of their holders: nearly all that a wait is split over. Leaves
 /// out those by `waiter`, and stops at one that needs a closer look. What is left, and the sum of what was added.
-#[inline(never)]
+#[expect(clippy::inline_always, reason = "for every wait")]
+#[inline(always)]
 fn add_inside<'h>(
     holds: &'h [Held],
     waiter: u32,

@@ -73,7 +73,8 @@ impl Progress {
         before.map(|_| Unpaired::Hold)
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
     pub(crate) fn drop(&mut self, time_ns: u64, forced: bool, hold_ns: u64, wait_ns: u64) -> Cycle {
         let acquired = self.acquired.take();
         let first = self.dropped.is_none() && acquired.is_none() && self.claimed_ns.is_none();

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, Kind};
+use crate::event::{Dropped, Event, Kind};
+use crate::trace::EventSink;
 
 /// Events kept back to see whether an earlier one still comes.
 pub(crate) const DEFAULT_WINDOW: usize = 1 << 19;
@@ -84,8 +85,56 @@ impl Reorder {
     /// Takes one more event; hands on those that the window is full of.
     #[expect(clippy::inline_always, reason = "see EventSink")]
     #[inline(always)]
-    pub(crate) fn push(&mut self, event: Event, hand_on: &mut impl FnMut(Event)) {
+    pub(crate) fn push(&mut self, event: Event, sink: &mut impl EventSink) {
         let slot = self.slot(event);
+        self.push_slot(slot, sink);
+    }
+
+    /// Takes one more drop, like [`Reorder::push`].
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    pub(crate) fn push_drop(&mut self, dropped: Dropped, sink: &mut impl EventSink) {
+        match (
+            u32::try_from(dropped.hold_ns),
+            u32::try_from(dropped.wait_ns),
+        ) {
+            (Ok(hold_ns), Ok(wait_ns)) => {
+                let slot = Slot {
+                    time_ns: dropped.time_ns,
+                    gil: dropped.gil,
+                    hold_ns,
+                    wait_ns,
+                    tid: dropped.tid,
+                    kind: if dropped.forced {
+                        SlotKind::ForcedDrop
+                    } else {
+                        SlotKind::Drop
+                    },
+                };
+                self.push_slot(slot, sink);
+            }
+            _ => self.push_long(dropped, sink),
+        }
+    }
+
+    /// Takes a drop with a hold or wait that does not lie in a slot.
+    #[cold]
+    fn push_long(&mut self, dropped: Dropped, sink: &mut impl EventSink) {
+        let Event { time_ns, tid, kind } = dropped.into();
+        let slot = Slot {
+            time_ns,
+            gil: self.put_apart(kind),
+            hold_ns: 0,
+            wait_ns: 0,
+            tid,
+            kind: SlotKind::Rare,
+        };
+        self.push_slot(slot, sink);
+    }
+
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    fn push_slot(&mut self, slot: Slot, sink: &mut impl EventSink) {
         if slot.time_ns >= self.latest_ns {
             self.latest_ns = slot.time_ns;
             self.buffer.push_back(slot);
@@ -93,7 +142,7 @@ impl Reorder {
             self.put_back(slot);
         }
         if self.buffer.len() >= self.full {
-            self.hand_on_window(hand_on);
+            self.hand_on_window(sink);
         }
     }
 
@@ -105,35 +154,22 @@ impl Reorder {
             clippy::cast_possible_truncation,
             reason = "none is longer than SLOT_NS"
         )]
-        let slot = |kind, gil, hold_ns: u64, wait_ns: u64| Slot {
+        let slot = |kind, gil, wait_ns: u64| Slot {
             time_ns,
             gil,
-            hold_ns: hold_ns as u32,
+            hold_ns: 0,
             wait_ns: wait_ns as u32,
             tid,
             kind,
         };
         match kind {
-            Kind::Drop {
-                gil,
-                forced,
-                hold_ns: hold_ns @ ..=SLOT_NS,
-                wait_ns: wait_ns @ ..=SLOT_NS,
-            } => {
-                let kind = if forced {
-                    SlotKind::ForcedDrop
-                } else {
-                    SlotKind::Drop
-                };
-                slot(kind, gil, hold_ns, wait_ns)
-            }
-            Kind::Claim { gil } => slot(SlotKind::Claim, gil, 0, 0),
+            Kind::Claim { gil } => slot(SlotKind::Claim, gil, 0),
             Kind::Acquired {
                 gil,
                 wait_ns: wait_ns @ ..=SLOT_NS,
-            } => slot(SlotKind::Acquired, gil, 0, wait_ns),
-            Kind::At { location } => slot(SlotKind::At, location, 0, 0),
-            kind => slot(SlotKind::Rare, self.put_apart(kind), 0, 0),
+            } => slot(SlotKind::Acquired, gil, wait_ns),
+            Kind::At { location } => slot(SlotKind::At, location, 0),
+            kind => slot(SlotKind::Rare, self.put_apart(kind), 0),
         }
     }
 
@@ -178,18 +214,18 @@ impl Reorder {
 
     /// Hands on what is more than the window. Where events are far from their places that is done for many at once: all have to be sorted.
     #[cold]
-    fn hand_on_window(&mut self, hand_on: &mut impl FnMut(Event)) {
+    fn hand_on_window(&mut self, sink: &mut impl EventSink) {
         if self.sorted || self.buffer.len() >= self.window * 2 {
-            self.hand_on(self.buffer.len() - self.window, hand_on);
+            self.hand_on(self.buffer.len() - self.window, sink);
         }
     }
 
     /// Hands on what is left.
-    pub(crate) fn finish(&mut self, hand_on: &mut impl FnMut(Event)) {
-        self.hand_on(self.buffer.len(), hand_on);
+    pub(crate) fn finish(&mut self, sink: &mut impl EventSink) {
+        self.hand_on(self.buffer.len(), sink);
     }
 
-    fn hand_on(&mut self, count: usize, hand_on: &mut impl FnMut(Event)) {
+    fn hand_on(&mut self, count: usize, sink: &mut impl EventSink) {
         if !self.sorted {
             // Stable: lines with the same time keep the order in which they were written.
             let slots = self.buffer.make_contiguous();
@@ -210,16 +246,19 @@ impl Reorder {
                 kind,
                 ..
             } = slot;
-            let (hold_ns, wait_ns) = (slot.hold_ns.into(), slot.wait_ns.into());
-            let drop = |forced| Kind::Drop {
-                gil,
-                forced,
-                hold_ns,
-                wait_ns,
-            };
+            let wait_ns = slot.wait_ns.into();
             let kind = match kind {
-                SlotKind::Drop => drop(false),
-                SlotKind::ForcedDrop => drop(true),
+                SlotKind::Drop | SlotKind::ForcedDrop => {
+                    sink.dropped(Dropped {
+                        time_ns,
+                        tid,
+                        gil,
+                        forced: matches!(kind, SlotKind::ForcedDrop),
+                        hold_ns: slot.hold_ns.into(),
+                        wait_ns,
+                    });
+                    continue;
+                }
                 SlotKind::Claim => Kind::Claim { gil },
                 SlotKind::Acquired => Kind::Acquired { gil, wait_ns },
                 SlotKind::At => Kind::At { location: gil },
@@ -228,7 +267,7 @@ impl Reorder {
                     None => continue,
                 },
             };
-            hand_on(Event { time_ns, tid, kind });
+            sink.event(Event { time_ns, tid, kind });
         }
     }
 }
@@ -321,9 +360,9 @@ mod tests {
         let mut reorder = Reorder::new(window);
         let mut order = Vec::new();
         for &time in times {
-            reorder.push(claim(time), &mut |event| order.push(event.time_ns));
+            reorder.push(claim(time), &mut |event: Event| order.push(event.time_ns));
         }
-        reorder.finish(&mut |event| order.push(event.time_ns));
+        reorder.finish(&mut |event: Event| order.push(event.time_ns));
         (order, reorder.late())
     }
 

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
-use crate::event::{Event, Kind, LaneTotal};
+use crate::event::{Dropped, Event, Kind, LaneTotal};
 use crate::functions::{PlaceId, Places};
 use crate::gil::{Figures, GilState, Sample, Span};
 use crate::header::Header;
@@ -123,38 +123,61 @@ impl SessionState {
         &mut self.losses
     }
 
+    /// Takes the next event, a drop.
+    pub(crate) fn dropped(&mut self, dropped: Dropped, sink: &mut impl IntervalSink) {
+        let Dropped { time_ns, tid, .. } = dropped;
+        if self.ended.is_some() {
+            return;
+        }
+        self.start_ns.get_or_insert(time_ns);
+        self.end_ns = self.end_ns.max(time_ns);
+        self.events += 1;
+        let at = self.take_place(tid);
+        let Some(lane) = self.lane(tid, dropped.gil) else {
+            return;
+        };
+        let Lane { place, progress } = &mut self.lanes[lane as usize];
+        let before_ns = progress.dropped_ns();
+        let cycle = progress.drop(time_ns, dropped.forced, dropped.hold_ns, dropped.wait_ns);
+        let ending = Ending {
+            forced: dropped.forced,
+            open: false,
+            at,
+        };
+        let place = *place;
+        self.cycle(place, cycle, before_ns, time_ns, ending, sink);
+    }
+
     /// Takes the next event.
-    #[inline]
     pub(crate) fn event(&mut self, event: Event, sink: &mut impl IntervalSink) {
         let Event { time_ns, tid, kind } = event;
         if self.ended.is_some() && !matches!(kind, Kind::Lost { .. }) {
             // Seen while the tracer was detaching, one marker after the other: half of the truth.
             return;
         }
+        if let Kind::Drop {
+            gil,
+            forced,
+            hold_ns,
+            wait_ns,
+        } = kind
+        {
+            return self.dropped(
+                Dropped {
+                    time_ns,
+                    tid,
+                    gil,
+                    forced,
+                    hold_ns,
+                    wait_ns,
+                },
+                sink,
+            );
+        }
         self.start_ns.get_or_insert(time_ns);
         self.end_ns = self.end_ns.max(time_ns);
         self.events += 1;
         match kind {
-            Kind::Drop {
-                gil,
-                forced,
-                hold_ns,
-                wait_ns,
-            } => {
-                let at = self.take_place(tid);
-                if let Some(lane) = self.lane(tid, gil) {
-                    let Lane { place, progress } = &mut self.lanes[lane as usize];
-                    let place = *place;
-                    let before_ns = progress.dropped_ns();
-                    let cycle = progress.drop(time_ns, forced, hold_ns, wait_ns);
-                    let ending = Ending {
-                        forced,
-                        open: false,
-                        at,
-                    };
-                    self.cycle(place, cycle, before_ns, time_ns, ending, sink);
-                }
-            }
             Kind::Claim { gil } => {
                 if let Some(lane) = self.lane(tid, gil) {
                     let unpaired = self.lanes[lane as usize].progress.claim(time_ns);
@@ -220,7 +243,8 @@ impl SessionState {
             | Kind::Frames { .. }
             | Kind::Module { .. }
             | Kind::Location { .. }
-            | Kind::Mode { .. }) => {
+            | Kind::Mode { .. }
+            | Kind::Drop { .. }) => {
                 self.events -= 1;
                 self.rare(time_ns, tid, rare);
             }
@@ -302,6 +326,7 @@ impl SessionState {
     }
 
     /// A thread gave the GIL up that it had since then, if that is known: so much for what it works for.
+    #[cold]
     fn work(
         &mut self,
         place: Place,
@@ -309,13 +334,11 @@ impl SessionState {
         end_ns: u64,
         sink: &mut impl IntervalSink,
     ) {
-        if !self.requests.is_idle() {
-            let tid = self.registry.get(place.thread).tid;
-            self.requests
-                .drop(tid, start_ns, end_ns, &self.registry, |request| {
-                    sink.request(request);
-                });
-        }
+        let tid = self.registry.get(place.thread).tid;
+        self.requests
+            .drop(tid, start_ns, end_ns, &self.registry, |request| {
+                sink.request(request);
+            });
     }
 
     /// A thread waited for what it works for.
@@ -475,7 +498,8 @@ impl SessionState {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
     fn cycle(
         &mut self,
         place: Place,
@@ -486,14 +510,7 @@ impl SessionState {
         sink: &mut impl IntervalSink,
     ) {
         let start_ns = self.start_ns.unwrap_or(0);
-        let gil = &mut self.gils[place.gil as usize];
-        let figures = &mut gil.figures[place.number as usize];
-        if ending.forced {
-            figures.forced_drops += 1;
-        } else {
-            figures.voluntary_drops += 1;
-        }
-        let free_from_ns = gil.last_end_ns;
+        let free_from_ns = self.gils[place.gil as usize].last_end_ns;
         if let Some((wait_start_ns, wait_end_ns)) = cycle.wait {
             let not_before_ns = before_ns.map_or(start_ns, |before_ns| {
                 before_ns.saturating_sub(CLOCK_SLACK_NS).max(start_ns)
@@ -502,14 +519,15 @@ impl SessionState {
             self.losses.clipped += u64::from(from_ns > wait_start_ns);
             self.wait(place, from_ns, wait_end_ns, false, sink);
         }
-        // From here on it is there, and waits there.
-        self.gils[place.gil as usize].figures[place.number as usize].last_place = ending.at;
         let hold_start_ns = match cycle.hold_start {
             HoldStart::At(hold_start_ns) => hold_start_ns,
             HoldStart::BeforeTracing if free_from_ns <= start_ns => start_ns,
             HoldStart::BeforeTracing | HoldStart::Unknown => {
                 self.losses.unknown_holds += 1;
-                self.work(place, None, time_ns, sink);
+                self.gils[place.gil as usize].drop(place.number, ending.forced, ending.at);
+                if !self.requests.is_idle() {
+                    self.work(place, None, time_ns, sink);
+                }
                 return;
             }
         };
@@ -518,7 +536,8 @@ impl SessionState {
         self.hold(place, from_ns, time_ns, ending, sink);
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
     fn hold(
         &mut self,
         place: Place,
@@ -527,6 +546,10 @@ impl SessionState {
         ending: Ending,
         sink: &mut impl IntervalSink,
     ) {
+        let gil = &mut self.gils[place.gil as usize];
+        if !ending.open {
+            gil.drop(place.number, ending.forced, ending.at);
+        }
         if end_ns < start_ns {
             return;
         }
@@ -535,7 +558,6 @@ impl SessionState {
             end_ns,
             open: ending.open,
         };
-        let gil = &mut self.gils[place.gil as usize];
         gil.hold(place.number, span, ending.forced, ending.at);
         if !self.places.is_empty() {
             gil.hold_at(place.number, span.duration_ns(), ending.at);
@@ -546,10 +568,13 @@ impl SessionState {
             self.remembered -= 1;
         }
         self.tell(place, State::Hold, span, ending.forced, None, sink);
-        self.work(place, Some(start_ns), end_ns, sink);
+        if !self.requests.is_idle() {
+            self.work(place, Some(start_ns), end_ns, sink);
+        }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
     fn wait(
         &mut self,
         place: Place,
