@@ -15,7 +15,10 @@ const ROUNDS: u64 = 1000;
 
 /// What a thread fires in one round, the same again and again.
 struct Part {
+    /// What the operating system calls the thread.
     name: &'static std::ffi::CStr,
+    /// What Python would: more than the operating system keeps.
+    full_name: &'static std::ffi::CStr,
     hold_ns: u64,
     /// 0: the GIL was free.
     wait_ns: u64,
@@ -26,6 +29,7 @@ struct Part {
 const PARTS: [Part; 3] = [
     Part {
         name: c"rust-1",
+        full_name: c"rust-1, which finds the GIL free",
         hold_ns: 1_234,
         wait_ns: 0,
         forced: false,
@@ -33,6 +37,7 @@ const PARTS: [Part; 3] = [
     },
     Part {
         name: c"rust-2",
+        full_name: c"rust-2, which is asked to drop it",
         hold_ns: 5_000_001,
         wait_ns: 70_007,
         forced: true,
@@ -41,6 +46,7 @@ const PARTS: [Part; 3] = [
     // Both durations are longer than 32 bits hold.
     Part {
         name: c"rust-3",
+        full_name: c"rust-3, which waits and holds for seconds",
         hold_ns: 5_000_000_000,
         wait_ns: 6_000_000_000,
         forced: false,
@@ -62,10 +68,11 @@ fn main() -> io::Result<()> {
             .join()
             .map_err(|_| io::Error::other("a thread panicked"))??;
         threads.push(format!(
-            "{{\"name\": \"{}\", \"tid\": {tid}, \"ident\": {ident}, \"gil\": \"{GIL:x}\", \"claims\": {ROUNDS}, \
+            "{{\"name\": \"{}\", \"full_name\": \"{}\", \"tid\": {tid}, \"ident\": {ident}, \"gil\": \"{GIL:x}\", \"claims\": {ROUNDS}, \
              \"acquired\": {ROUNDS}, \"drops\": {ROUNDS}, \"forced\": {}, \"requests\": {}, \"waits\": {}, \"hold_ns\": {}, \
              \"wait_ns\": {}}}",
             part.name.to_string_lossy(),
+            part.full_name.to_string_lossy(),
             u64::from(part.forced) * ROUNDS,
             part.requests * ROUNDS,
             u64::from(part.wait_ns != 0) * ROUNDS,
@@ -81,6 +88,7 @@ fn play(part: &Part, ident: u64) -> io::Result<u64> {
     set_name(part.name)?;
     let tid = u64::try_from(gettid().as_raw_nonzero().get()).map_err(io::Error::other)?;
     let holder = 0x7fff_0000_0000_u64;
+    probe::probe!(python, thread__name, ident, tid, part.full_name.as_ptr());
     for _ in 0..ROUNDS {
         probe::probe!(python, gil__claim, ident, tid, GIL);
         for _ in 0..part.requests {

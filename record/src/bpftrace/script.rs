@@ -82,7 +82,7 @@ mod tests {
             false,
             Some(7),
         );
-        assert_eq!(events.matches("if (pid != 7)").count(), 4, "{events}");
+        assert_eq!(events.matches("if (pid != 7)").count(), 5, "{events}");
         for marker in gil_probes::catalogue::MARKERS {
             let probe = format!(
                 "usdt:/proc/7/root/usr/lib/libpython3.13.so.1.0:python:{}\n",
@@ -92,7 +92,7 @@ mod tests {
         }
         assert!(!events.contains(ANY_FILE));
         let stalls = render(Mode::Events, Path::new("/x"), true, Some(7));
-        assert_eq!(stalls.matches("if (pid != 7)").count(), 8, "{stalls}");
+        assert_eq!(stalls.matches("if (pid != 7)").count(), 9, "{stalls}");
         assert_eq!(stalls.matches("\nBEGIN\n").count(), 1);
         assert_eq!(stalls.matches("\nEND\n").count(), 1);
         for marker in gil_probes::catalogue::FREE_THREADING {
@@ -101,9 +101,9 @@ mod tests {
         }
         let summary = render(Mode::Summary, Path::new("/x"), true, None);
         assert_eq!(
-            summary.matches("usdt:/x:python:").count(),
+            summary.matches("usdt:/x:python:gil__").count(),
             1,
-            "the summary attaches to one marker"
+            "the summary attaches to one marker of the GIL"
         );
     }
 

@@ -30,8 +30,8 @@ pub(crate) struct Truth {
 #[derive(Debug, Deserialize)]
 pub(crate) struct ThreadTruth {
     pub(crate) name: String,
-    /// What it tells, where it tells anything.
-    full_name: Option<String>,
+    /// What tracers call it: more than the operating system keeps.
+    pub(crate) full_name: String,
     /// Where in Python code it says that it is.
     pub(crate) function: Option<String>,
     pub(crate) line: Option<u64>,
@@ -52,11 +52,6 @@ pub(crate) struct ThreadTruth {
 }
 
 impl ThreadTruth {
-    /// What the native tracer calls it.
-    pub(crate) fn full_name(&self) -> &str {
-        self.full_name.as_deref().unwrap_or(&self.name)
-    }
-
     pub(crate) fn gil(&self) -> u64 {
         u64::from_str_radix(&self.gil, 16).unwrap()
     }

@@ -60,11 +60,8 @@ impl gil_record::Observer for TellAttached {
 }
 
 fn assert_counts(sums: &Sums, truth: &ThreadTruth, backend: Backend) {
-    let name = match backend {
-        Backend::Native => truth.full_name(),
-        _ => &truth.name,
-    };
-    assert_eq!(sums.names.last().map(String::as_str), Some(name));
+    let name = &truth.full_name;
+    assert_eq!(sums.names.last(), Some(name));
     assert_eq!(sums.ident, truth.ident, "{name}: ident");
     assert_eq!(sums.gils, [truth.gil()], "{name}: gil");
     if backend == Backend::Bpftrace {

@@ -241,9 +241,9 @@ fn a_native_summary_has_the_counts_of_every_thread() {
     for thread in &truth.threads {
         let line = text
             .lines()
-            .find(|line| line.starts_with(thread.full_name()))
-            .unwrap_or_else(|| panic!("{} in {text}", thread.full_name()));
-        let rest = &line[thread.full_name().len()..];
+            .find(|line| line.starts_with(&thread.full_name))
+            .unwrap_or_else(|| panic!("{} in {text}", thread.full_name));
+        let rest = &line[thread.full_name.len()..];
         let rest: Vec<&str> = rest.split_ascii_whitespace().collect();
         // tid, then count and four durations with their units, for holds and for waits.
         assert_eq!(rest[0], thread.tid.to_string(), "{text}");
