@@ -77,9 +77,17 @@ impl Progress {
     #[inline(always)]
     pub(crate) fn drop(&mut self, time_ns: u64, forced: bool, hold_ns: u64, wait_ns: u64) -> Cycle {
         let acquired = self.acquired.take();
-        let first = self.dropped.is_none() && acquired.is_none() && self.claimed_ns.is_none();
-        self.claimed_ns = None;
-        self.dropped = Some((time_ns, forced));
+        let claimed_ns = self.claimed_ns.take();
+        let dropped = self.dropped.replace((time_ns, forced));
+        if hold_ns > 0 && acquired.is_none() {
+            // Nearly always: the drop says all.
+            let start_ns = time_ns.saturating_sub(hold_ns);
+            return Cycle {
+                hold_start: HoldStart::At(start_ns),
+                wait: before(start_ns, wait_ns),
+            };
+        }
+        let first = dropped.is_none() && acquired.is_none() && claimed_ns.is_none();
         let hold_start = match (hold_ns, acquired) {
             (0, Some(acquired)) => HoldStart::At(acquired.time_ns),
             (0, None) if first => HoldStart::BeforeTracing,
