@@ -392,8 +392,7 @@ make_lane(const struct lane_key *key)
 static __always_inline void
 identify_lane(const struct lane_key *key, struct lane *lane, __u64 ident, __u64 native_id)
 {
-    char name[16] __attribute__((aligned(8))) = {};
-    bpf_get_current_comm(name, sizeof(name));
+    const char *name = ((struct task_struct *)bpf_get_current_task_btf())->comm;
     if (is_same_name(lane->name, name) && (ident == 0 || lane->ident == ident)) {
         return;
     }
@@ -401,7 +400,7 @@ identify_lane(const struct lane_key *key, struct lane *lane, __u64 ident, __u64 
         lane->ident = ident;
     }
     lane->native_id = native_id;
-    __builtin_memcpy(lane->name, name, sizeof(name));
+    __builtin_memcpy(lane->name, name, sizeof(lane->name));
     if (settings.events_from_ns != ~0ULL && !introduce(key, lane)) {
         /* Once more at the next event. */
         lane->name[0] = '\0';
@@ -454,7 +453,7 @@ static __always_inline void
 identify(struct lane_key *key, __u64 gil)
 {
     struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
-    key->thread = bpf_get_current_pid_tgid();
+    key->thread = (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
     key->started = task->start_time;
     key->gil = gil;
 }

@@ -43,6 +43,7 @@ struct task_struct {
     int pid;
     int tgid;
     __u64 start_time;
+    char comm[16];
     struct thread_struct thread;
     struct signal_struct *signal;
 };
