@@ -156,6 +156,27 @@ struct {
     __type(value, struct lane);
 } lanes SEC(".maps");
 
+/* A lane that is found without a search: searching costs more than all the rest that is done at a hit. A place belongs to the first thread
+ * and GIL that fall on it; the lanes of others are in the table. */
+struct near_lane {
+    __u64 taken;
+    struct lane_key key;
+    struct lane lane;
+};
+
+/* A power of two. Threads that are started together have numbers that follow one another, and places of their own. */
+enum { NEAR_LANES = 4096 };
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct near_lane);
+} near_lanes SEC(".maps");
+
+/* Which of a lane's two histograms. */
+enum { HOLDS = 1, WAITS };
+
 /* Lane number << 32 | which of the two << 16 | bucket: how many durations. Sparse, because most buckets stay empty. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -163,6 +184,22 @@ struct {
     __type(key, __u64);
     __type(value, __u64);
 } buckets SEC(".maps");
+
+/* A bucket that is found without a search, like a near_lane. */
+struct near_bucket {
+    __u64 key;              /* as in the table; 0: it belongs to nobody yet */
+    __u64 count;
+};
+
+/* A power of two. */
+enum { NEAR_BUCKETS = 65536 };
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct near_bucket);
+} near_buckets SEC(".maps");
 
 /* How often a thread was asked to drop the GIL. Its identity is all that is known of it then. */
 struct asked_key {
@@ -361,9 +398,16 @@ is_recorded(const struct lane_key *key)
     return !settings.only_listed || bpf_map_lookup_elem(&processes, &process) != 0;
 }
 
+static __always_inline struct near_lane *
+find_near(const struct lane_key *key)
+{
+    __u32 place = ((__u32)key->thread ^ (__u32)(key->gil >> 4)) & (NEAR_LANES - 1);
+    return bpf_map_lookup_elem(&near_lanes, &place);
+}
+
 /* A new lane; none when there is no room. */
 static __always_inline struct lane *
-make_lane(const struct lane_key *key)
+make_lane(const struct lane_key *key, struct near_lane *near)
 {
     struct counters *counters = the_counters();
     struct lane fresh = {};
@@ -377,6 +421,11 @@ make_lane(const struct lane_key *key)
         bpf_probe_read_user(&fresh.interval_us, sizeof(fresh.interval_us), (void *)(key->gil + settings.interval_at));
     }
     fresh.number = __sync_fetch_and_add(&counters->next_lane, 1);
+    if (near && __sync_val_compare_and_swap(&near->taken, 0, 1) == 0) {
+        near->lane = fresh;
+        near->key = *key;
+        return &near->lane;
+    }
     bpf_map_update_elem(&lanes, key, &fresh, BPF_NOEXIST);
     lane = bpf_map_lookup_elem(&lanes, key);
     if (!lane) {
@@ -427,24 +476,36 @@ bucket_of(__u64 value)
     return (shift << BUCKET_BITS) + (__u32)(value >> shift);
 }
 
+/* Of a lane, so by one thread at a time. */
+static __always_inline void
+count_in_bucket(__u64 key)
+{
+    /* A histogram's buckets that are used lie close together; those of different ones should not fall on one another. */
+    __u32 place = ((__u32)key + (__u32)(key >> 16) * 911) & (NEAR_BUCKETS - 1);
+    struct near_bucket *near = bpf_map_lookup_elem(&near_buckets, &place);
+    __u64 *bucket, one = 1;
+    if (near && (near->key == key || __sync_val_compare_and_swap(&near->key, 0, key) == 0)) {
+        near->count++;
+        return;
+    }
+    bucket = bpf_map_lookup_elem(&buckets, &key);
+    if (bucket) {
+        ++*bucket;
+    } else if (bpf_map_update_elem(&buckets, &key, &one, BPF_NOEXIST) != 0) {
+        count_lost(LOST_BUCKETS_FULL);
+    }
+}
+
 static __always_inline void
 add(struct totals *totals, __u64 lane, __u64 which, __u64 value)
 {
     __u64 key = lane << 32 | which << 16 | bucket_of(value);
-    __u64 *bucket = bpf_map_lookup_elem(&buckets, &key);
     totals->count++;
     totals->sum_ns += value;
     if (value > totals->max_ns) {
         totals->max_ns = value;
     }
-    if (bucket) {
-        ++*bucket;
-    } else {
-        __u64 one = 1;
-        if (bpf_map_update_elem(&buckets, &key, &one, BPF_NOEXIST) != 0) {
-            count_lost(LOST_BUCKETS_FULL);
-        }
-    }
+    count_in_bucket(key);
 }
 
 /* ---- Markers ---- */
@@ -462,6 +523,11 @@ identify(struct lane_key *key, __u64 gil)
 static __always_inline int
 find_lane(struct lane_key *key, struct lane **lane)
 {
+    struct near_lane *near = find_near(key);
+    if (near && near->key.thread == key->thread && near->key.started == key->started && near->key.gil == key->gil) {
+        *lane = &near->lane;
+        return near->lane.file == settings.file;
+    }
     *lane = bpf_map_lookup_elem(&lanes, key);
     if (*lane) {
         return (*lane)->file == settings.file;
@@ -469,7 +535,7 @@ find_lane(struct lane_key *key, struct lane **lane)
     if (!is_recorded(key)) {
         return 0;
     }
-    *lane = make_lane(key);
+    *lane = make_lane(key, near);
     return 1;
 }
 
@@ -490,9 +556,9 @@ int gil_drop(void *context)
         lane->hits++;
         if (settings.keep_totals && hold_ns != 0) {
             lane->forced += forced != 0;
-            add(&lane->hold, lane->number, 0, hold_ns);
+            add(&lane->hold, lane->number, HOLDS, hold_ns);
             if (wait_ns != 0) {
-                add(&lane->wait, lane->number, 1, wait_ns);
+                add(&lane->wait, lane->number, WAITS, wait_ns);
             }
         }
     }

@@ -15,6 +15,14 @@ pub(super) const ASKED_KEY_BYTES: u32 = 24;
 pub(super) const ASKED_THREAD_BYTES: u32 = 16;
 /// `sizeof(struct lane)`.
 pub(super) const LANE_BYTES: u32 = 128;
+/// `sizeof(struct near_lane)`.
+pub(super) const NEAR_LANE_BYTES: u32 = 8 + LANE_KEY_BYTES + LANE_BYTES;
+/// As in gil.bpf.c.
+pub(super) const NEAR_LANES: u32 = 4096;
+/// `sizeof(struct near_bucket)`.
+pub(super) const NEAR_BUCKET_BYTES: u32 = 16;
+/// As in gil.bpf.c.
+pub(super) const NEAR_BUCKETS: u32 = 65_536;
 /// `sizeof(struct counters)`.
 pub(super) const COUNTERS_BYTES: u32 = 48;
 /// `sizeof(struct control)`.
@@ -180,6 +188,15 @@ impl Lane {
         }
         lane
     }
+}
+
+/// `struct near_lane`; `None` where there is no lane.
+pub(super) fn near_lane(bytes: &[u8]) -> Option<(LaneKey, Lane)> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    let (key, lane) = rest.split_at_checked(LANE_KEY_BYTES as usize)?;
+    let (key, lane) = (LaneKey::read(key), Lane::read(lane));
+    // Taken, and the key not written yet: it has counted nothing so far.
+    (u64::from_ne_bytes(*taken) != 0 && key.pid != 0).then_some((key, lane))
 }
 
 /// The process, identity and native id of a thread, and what it is called, of an entry in the table of names.

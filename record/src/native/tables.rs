@@ -22,7 +22,9 @@ pub(super) struct Sizes {
 pub(super) struct Tables {
     ring: MapHandle,
     pub(super) lanes: MapHandle,
+    pub(super) near_lanes: MapHandle,
     pub(super) buckets: MapHandle,
+    pub(super) near_buckets: MapHandle,
     pub(super) asked: MapHandle,
     counters: MapHandle,
     control: MapHandle,
@@ -58,6 +60,13 @@ impl Tables {
                 layout::LANE_BYTES,
                 sizes.lanes,
             )?,
+            near_lanes: create(
+                MapType::Array,
+                "near_lanes",
+                4,
+                layout::NEAR_LANE_BYTES,
+                layout::NEAR_LANES,
+            )?,
             asked: create(
                 MapType::LruHash,
                 "asked",
@@ -66,6 +75,13 @@ impl Tables {
                 sizes.lanes,
             )?,
             buckets: hash("buckets", 8, 8, sizes.buckets)?,
+            near_buckets: create(
+                MapType::Array,
+                "near_buckets",
+                4,
+                layout::NEAR_BUCKET_BYTES,
+                layout::NEAR_BUCKETS,
+            )?,
             counters: create(MapType::Array, "counters", 4, layout::COUNTERS_BYTES, 1)?,
             keeping: create(
                 MapType::LruHash,
@@ -100,7 +116,9 @@ impl Tables {
         match name {
             "ring" => Some(&self.ring),
             "lanes" => Some(&self.lanes),
+            "near_lanes" => Some(&self.near_lanes),
             "buckets" => Some(&self.buckets),
+            "near_buckets" => Some(&self.near_buckets),
             "asked" => Some(&self.asked),
             "counters" => Some(&self.counters),
             "control" => Some(&self.control),

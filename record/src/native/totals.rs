@@ -131,8 +131,8 @@ pub(super) fn read(tables: &Tables) -> Result<Everything, NativeError> {
         };
         rows.push(Row {
             key,
-            holds: histogram(0),
-            waits: histogram(1),
+            holds: histogram(HOLDS),
+            waits: histogram(WAITS),
             lane,
         });
     }
@@ -145,10 +145,13 @@ pub(super) fn read(tables: &Tables) -> Result<Everything, NativeError> {
 /// What the program knows of each thread and GIL.
 pub(super) fn lanes(tables: &Tables) -> Result<Vec<(LaneKey, Lane)>, NativeError> {
     let names = names(tables)?;
-    let entries = entries(&tables.lanes)?.into_iter();
-    Ok(entries
-        .map(|(key, value)| {
-            let (key, mut lane) = (LaneKey::read(&key), Lane::read(&value));
+    let near = entries(&tables.near_lanes)?.into_iter();
+    let near = near.filter_map(|(_, value)| layout::near_lane(&value));
+    let others = entries(&tables.lanes)?.into_iter();
+    let others = others.map(|(key, value)| (LaneKey::read(&key), Lane::read(&value)));
+    Ok(near
+        .chain(others)
+        .map(|(key, mut lane)| {
             let told = names.get(&(key.pid, lane.ident));
             if let Some((_, name)) = told.filter(|(native_id, _)| *native_id == lane.native_id) {
                 lane.name.clone_from(name);
@@ -183,16 +186,29 @@ pub(super) fn asked(tables: &Tables) -> Result<HashMap<(u32, u64, u64), u64>, Na
         .collect())
 }
 
-/// Buckets by lane and by whether they count holds (0) or waits (1).
+/// Which of a lane's histograms, as in gil.bpf.c.
+const HOLDS: u64 = 1;
+const WAITS: u64 = 2;
+
+/// Buckets by lane and by which of its histograms they belong to.
 type Histograms = HashMap<(u64, u64), Vec<(u32, u64)>>;
 
 fn histograms(tables: &Tables) -> Result<Histograms, NativeError> {
     let mut histograms = Histograms::new();
-    for (key, value) in entries(&tables.buckets)? {
+    let near = entries(&tables.near_buckets)?.into_iter();
+    // Key and count lie together.
+    let near = near.filter_map(|(_, both)| {
+        both.split_at_checked(8)
+            .map(|(key, count)| (key.to_vec(), count.to_vec()))
+    });
+    for (key, value) in near.chain(entries(&tables.buckets)?) {
         let (Ok(key), Ok(count)) = (key.try_into(), value.try_into()) else {
             continue;
         };
         let (key, count) = (u64::from_ne_bytes(key), u64::from_ne_bytes(count));
+        if count == 0 {
+            continue;
+        }
         let bucket = u32::try_from(key & 0xffff).unwrap_or(u32::MAX);
         let which = key >> 16 & 0xffff;
         histograms
