@@ -228,6 +228,22 @@ struct {
     __type(value, __u64);
 } locations SEC(".maps");
 
+/* Some of them, found without a search, like a near_lane. */
+struct near_location {
+    __u64 taken;
+    struct location_key key;
+};
+
+/* A power of two. */
+enum { NEAR_LOCATIONS = 16384 };
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct near_location);
+} near_locations SEC(".maps");
+
 /* ---- Arguments ---- */
 
 static __always_inline __u64
@@ -303,8 +319,13 @@ static __always_inline void
 tell_location(void *context, __u64 time_ns, const struct lane_key *key, __u64 number)
 {
     struct location_key known = {.process = key->thread >> 32, .number = number};
+    __u32 place = ((__u32)number ^ (__u32)(number >> 32)) & (NEAR_LOCATIONS - 1);
+    struct near_location *near = bpf_map_lookup_elem(&near_locations, &place);
     struct location_event *event;
     __u64 one = 1;
+    if (near && near->key.number == number && near->key.process == known.process) {
+        return;
+    }
     if (bpf_map_lookup_elem(&locations, &known)) {
         return;
     }
@@ -321,7 +342,11 @@ tell_location(void *context, __u64 time_ns, const struct lane_key *key, __u64 nu
     read_text(event->function, argument(context, MARKER_DROP, FUNCTION));
     read_text(event->file, argument(context, MARKER_DROP, FILE_NAME));
     bpf_ringbuf_submit(event, wake());
-    bpf_map_update_elem(&locations, &known, &one, BPF_ANY);
+    if (near && __sync_val_compare_and_swap(&near->taken, 0, 1) == 0) {
+        near->key = known;
+    } else {
+        bpf_map_update_elem(&locations, &known, &one, BPF_ANY);
+    }
 }
 
 /* The stack on which the calling thread gives the GIL up, found by its frame pointers. */

@@ -19,6 +19,10 @@ pub(super) const LANE_BYTES: u32 = 128;
 pub(super) const NEAR_LANE_BYTES: u32 = 8 + LANE_KEY_BYTES + LANE_BYTES;
 /// As in gil.bpf.c.
 pub(super) const NEAR_LANES: u32 = 4096;
+/// `sizeof(struct near_location)`.
+pub(super) const NEAR_LOCATION_BYTES: u32 = 8 + LOCATION_KEY_BYTES;
+/// As in gil.bpf.c.
+pub(super) const NEAR_LOCATIONS: u32 = 16_384;
 /// `sizeof(struct near_bucket)`.
 pub(super) const NEAR_BUCKET_BYTES: u32 = 16;
 /// As in gil.bpf.c.

@@ -31,6 +31,7 @@ pub(super) struct Tables {
     keeping: MapHandle,
     processes: MapHandle,
     locations: MapHandle,
+    near_locations: MapHandle,
     pub(super) names: MapHandle,
 }
 
@@ -99,6 +100,13 @@ impl Tables {
                 8,
                 LOCATIONS,
             )?,
+            near_locations: create(
+                MapType::Array,
+                "near_locations",
+                4,
+                layout::NEAR_LOCATION_BYTES,
+                layout::NEAR_LOCATIONS,
+            )?,
             names: create(
                 MapType::LruHash,
                 "names",
@@ -125,6 +133,7 @@ impl Tables {
             "keeping" => Some(&self.keeping),
             "processes" => Some(&self.processes),
             "locations" => Some(&self.locations),
+            "near_locations" => Some(&self.near_locations),
             "names" => Some(&self.names),
             _ => None,
         }
