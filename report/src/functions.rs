@@ -12,7 +12,8 @@ const PLACES_LIMIT: usize = 1 << 16;
 /// What may be kept of their texts, in bytes.
 const TEXT_LIMIT: usize = 64 << 20;
 
-/// Threads and places of a GIL whose sums are kept, and pairs of places; what is beyond is at no known place.
+/// Threads and places of a GIL whose sums are kept, and pairs of places. A thread at a place beyond them has no sums there; waits of pairs beyond
+/// them are at no known place.
 const SUMS_LIMIT: usize = 1 << 18;
 
 /// A place in Python code: the line of a function at which it gives the GIL up.

@@ -338,34 +338,64 @@ fn py_spy_reads_every_interpreter() {
             not_run(test, "py-spy knows no free-threaded build");
             continue;
         }
-        let mut program = Command::new(prefix.join("bin/python3"))
-            .args([
-                "-c",
-                "import time\ndef sleeps_for_py_spy():\n    time.sleep(60)\nsleeps_for_py_spy()",
-            ])
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        // The program needs a moment until it is where it shall be seen.
-        for _ in 0..20 {
-            std::thread::sleep(std::time::Duration::from_millis(250));
-            let dump = Command::new(programs.join("py-spy"))
-                .args(["dump", "--pid", &program.id().to_string()])
+        let said = seen_asleep(&prefix, |pid| {
+            Command::new(programs.join("py-spy"))
+                .args(["dump", "--pid", pid])
                 .output()
-                .unwrap();
-            said = text(&dump);
-            if said.contains("sleeps_for_py_spy") {
-                break;
-            }
-        }
-        program.kill().unwrap();
-        program.wait().unwrap();
-        assert!(
-            said.contains("sleeps_for_py_spy"),
-            "{}: {said}",
-            prefix.display()
-        );
+                .unwrap()
+        });
+        assert!(said.contains(ASLEEP), "{}: {said}", prefix.display());
     }
+}
+
+#[test]
+fn the_sampling_profiler_of_the_library_reads_every_interpreter_that_has_it() {
+    let test = "the_sampling_profiler_of_the_library_reads_every_interpreter_that_has_it";
+    let has_it = |prefix: &PathBuf| {
+        let module = ["-c", "import profiling.sampling"];
+        let output = Command::new(prefix.join("bin/python3"))
+            .args(module)
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let prefixes: Vec<_> = marked(test).into_iter().filter(has_it).collect();
+    if prefixes.is_empty() {
+        return not_run(test, "no interpreter of 3.15 or later was built");
+    }
+    for prefix in prefixes {
+        let said = seen_asleep(&prefix, |pid| {
+            Command::new(prefix.join("bin/python3"))
+                .args(["-m", "profiling.sampling", "dump", pid])
+                .output()
+                .unwrap()
+        });
+        assert!(said.contains(ASLEEP), "{}: {said}", prefix.display());
+    }
+}
+
+/// The function that a profiler has to see.
+const ASLEEP: &str = "sleeps_to_be_seen";
+
+/// What a profiler says of a program of an interpreter, once it says that it has seen its function, or has been asked often enough.
+fn seen_asleep(prefix: &Path, ask: impl Fn(&str) -> Output) -> String {
+    let program = format!("import time\ndef {ASLEEP}():\n    time.sleep(60)\n{ASLEEP}()");
+    let mut program = Command::new(prefix.join("bin/python3"))
+        .args(["-c", &program])
+        .spawn()
+        .unwrap();
+    let pid = program.id().to_string();
+    let mut said = String::new();
+    // The program needs a moment until it is where it shall be seen.
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        said = text(&ask(&pid));
+        if said.contains(ASLEEP) {
+            break;
+        }
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
+    said
 }
 
 #[test]
