@@ -225,7 +225,7 @@ fn ask(port: u16, page: &str) -> String {
 
 /// Records the service under load, and returns the report as JSON.
 fn recorded(folder: &Path, port: u16, pid: &str, hog: bool) -> Value {
-    let trace = folder.join(format!("{hog}.trace"));
+    let trace = folder.join(format!("{port}-{hog}.trace"));
     let mut load = Command::new("python3");
     // Six clients alone keep a slow machine's processors so busy that the service's threads do wait for one another.
     let clients = if hog { 6 } else { 2 };
