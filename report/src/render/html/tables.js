@@ -427,13 +427,15 @@ function othersOf(gil, one) {
 }
 
 function scrolled(titles, rows, height) {
+  // A title stands where its column does.
+  const side = (column) => (rows[0]?.[column]?.classList.contains("left") ? "left" : "");
   return element(
     "div",
     { className: "scroll", tabIndex: 0, style: { "max-height": height } },
     element(
       "table",
       {},
-      element("thead", {}, element("tr", {}, ...titles.map((textContent) => element("th", { scope: "col", textContent })))),
+      element("thead", {}, element("tr", {}, ...titles.map((textContent, column) => element("th", { scope: "col", className: side(column), textContent })))),
       element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells))),
     ),
   );
