@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use thiserror::Error;
 
 use crate::arrow::ArrowTraceError;
-use crate::event::{Dropped, Event};
+use crate::event::{DropInfo, Event};
 use crate::interval::IntervalSink;
 use crate::reorder::{DEFAULT_WINDOW, Reorder};
 use crate::report::Report;
@@ -154,8 +154,8 @@ impl<S: EventSink> EventSink for InOrder<S> {
 
     #[expect(clippy::inline_always, reason = "see EventSink")]
     #[inline(always)]
-    fn dropped(&mut self, dropped: Dropped) {
-        self.reorder.push_drop(dropped, &mut self.take);
+    fn dropped(&mut self, time_ns: u64, tid: u32, drop: DropInfo) {
+        self.reorder.push_drop(time_ns, tid, drop, &mut self.take);
     }
 }
 
@@ -170,7 +170,7 @@ impl<S: IntervalSink> EventSink for Take<'_, S> {
         self.session.event(event, self.sink);
     }
 
-    fn dropped(&mut self, dropped: Dropped) {
-        self.session.dropped(dropped, self.sink);
+    fn dropped(&mut self, time_ns: u64, tid: u32, drop: DropInfo) {
+        self.session.dropped(time_ns, tid, drop, self.sink);
     }
 }

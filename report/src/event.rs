@@ -14,37 +14,6 @@ pub struct Event {
     pub kind: Kind,
 }
 
-/// A drop, which nearly all events are.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dropped {
-    pub(crate) time_ns: u64,
-    pub(crate) tid: u32,
-    pub(crate) gil: u64,
-    pub(crate) forced: bool,
-    pub(crate) hold_ns: u64,
-    pub(crate) wait_ns: u64,
-}
-
-impl From<Dropped> for Event {
-    fn from(dropped: Dropped) -> Self {
-        let Dropped {
-            time_ns,
-            tid,
-            gil,
-            forced,
-            hold_ns,
-            wait_ns,
-        } = dropped;
-        let kind = Kind::Drop {
-            gil,
-            forced,
-            hold_ns,
-            wait_ns,
-        };
-        Self { time_ns, tid, kind }
-    }
-}
-
 /// What happened. `gil` is the address of the GIL's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -60,17 +29,8 @@ pub enum Kind {
         /// How long it waited; 0 if the GIL was free.
         wait_ns: u64,
     },
-    /// The thread gives the GIL up.
-    Drop {
-        /// The GIL's address.
-        gil: u64,
-        /// Another thread timed out on the switch interval and asked for it.
-        forced: bool,
-        /// The hold that ends here; 0 = not known.
-        hold_ns: u64,
-        /// The wait before that hold; 0 = none, or not known.
-        wait_ns: u64,
-    },
+    /// The thread gives the GIL up: nearly all events are this.
+    Drop(DropInfo),
     /// The thread timed out waiting and asks the holder to drop.
     Request {
         /// The GIL's address.
@@ -162,6 +122,19 @@ pub enum Kind {
         /// Why, in the recorder's words (`duration`, `exit`, `signal`, …).
         reason: Box<str>,
     },
+}
+
+/// What a drop says of the cycle that ends with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropInfo {
+    /// The GIL's address.
+    pub gil: u64,
+    /// Another thread timed out on the switch interval and asked for it.
+    pub forced: bool,
+    /// The hold that ends here; 0 = not known.
+    pub hold_ns: u64,
+    /// The wait before that hold; 0 = none, or not known.
+    pub wait_ns: u64,
 }
 
 /// All holds of one thread on one GIL, or all its waits for it.

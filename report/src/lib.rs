@@ -60,7 +60,7 @@ pub use arrow::{ArrowReader, ArrowTraceError, ArrowWriter};
 pub use convert::write_as_arrow;
 pub use diff::{Diff, Side, Spread, ThreadDiff, ThreadSide};
 pub use distribution::Distribution;
-pub use event::{Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
+pub use event::{DropInfo, Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
 pub use figures::Figures;
 pub use functions::{AtPlace, Functions, Place, PlaceBlame, PlaceFigures, Sums};
 pub use header::{Header, HeaderError};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Dropped, Event, Kind};
+use crate::event::{DropInfo, Event, Kind};
 use crate::trace::EventSink;
 
 /// Events kept back to see whether an earlier one still comes.
@@ -18,9 +18,6 @@ const NEAR: usize = 64;
 
 /// Events handed on at a time.
 const CHUNK: usize = 1 << 12;
-
-/// A longer hold or wait does not lie in a slot.
-const SLOT_NS: u64 = u32::MAX as u64;
 
 /// An event while it is kept back: 32 bytes. Nearly all are of a few kinds and shorter than four seconds, and lie here with all that they say; of the others,
 /// the rest lies apart.
@@ -93,42 +90,14 @@ impl Reorder {
     /// Takes one more drop, like [`Reorder::push`].
     #[expect(clippy::inline_always, reason = "see EventSink")]
     #[inline(always)]
-    pub(crate) fn push_drop(&mut self, dropped: Dropped, sink: &mut impl EventSink) {
-        match (
-            u32::try_from(dropped.hold_ns),
-            u32::try_from(dropped.wait_ns),
-        ) {
-            (Ok(hold_ns), Ok(wait_ns)) => {
-                let slot = Slot {
-                    time_ns: dropped.time_ns,
-                    gil: dropped.gil,
-                    hold_ns,
-                    wait_ns,
-                    tid: dropped.tid,
-                    kind: if dropped.forced {
-                        SlotKind::ForcedDrop
-                    } else {
-                        SlotKind::Drop
-                    },
-                };
-                self.push_slot(slot, sink);
-            }
-            _ => self.push_long(dropped, sink),
-        }
-    }
-
-    /// Takes a drop with a hold or wait that does not lie in a slot.
-    #[cold]
-    fn push_long(&mut self, dropped: Dropped, sink: &mut impl EventSink) {
-        let Event { time_ns, tid, kind } = dropped.into();
-        let slot = Slot {
-            time_ns,
-            gil: self.put_apart(kind),
-            hold_ns: 0,
-            wait_ns: 0,
-            tid,
-            kind: SlotKind::Rare,
-        };
+    pub(crate) fn push_drop(
+        &mut self,
+        time_ns: u64,
+        tid: u32,
+        drop: DropInfo,
+        sink: &mut impl EventSink,
+    ) {
+        let slot = self.drop_slot(time_ns, tid, drop);
         self.push_slot(slot, sink);
     }
 
@@ -150,26 +119,47 @@ impl Reorder {
     #[inline(always)]
     fn slot(&mut self, event: Event) -> Slot {
         let Event { time_ns, tid, kind } = event;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "none is longer than SLOT_NS"
-        )]
-        let slot = |kind, gil, wait_ns: u64| Slot {
+        let slot = |kind, gil, wait_ns| Slot {
             time_ns,
             gil,
             hold_ns: 0,
-            wait_ns: wait_ns as u32,
+            wait_ns,
             tid,
             kind,
         };
         match kind {
+            Kind::Drop(drop) => self.drop_slot(time_ns, tid, drop),
             Kind::Claim { gil } => slot(SlotKind::Claim, gil, 0),
-            Kind::Acquired {
-                gil,
-                wait_ns: wait_ns @ ..=SLOT_NS,
-            } => slot(SlotKind::Acquired, gil, wait_ns),
+            Kind::Acquired { gil, wait_ns } => match u32::try_from(wait_ns) {
+                Ok(wait_ns) => slot(SlotKind::Acquired, gil, wait_ns),
+                Err(_) => slot(SlotKind::Rare, self.put_apart(kind), 0),
+            },
             Kind::At { location } => slot(SlotKind::At, location, 0),
             kind => slot(SlotKind::Rare, self.put_apart(kind), 0),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "see EventSink")]
+    #[inline(always)]
+    fn drop_slot(&mut self, time_ns: u64, tid: u32, drop: DropInfo) -> Slot {
+        let slot = |kind, gil, hold_ns, wait_ns| Slot {
+            time_ns,
+            gil,
+            hold_ns,
+            wait_ns,
+            tid,
+            kind,
+        };
+        match (u32::try_from(drop.hold_ns), u32::try_from(drop.wait_ns)) {
+            (Ok(hold_ns), Ok(wait_ns)) => {
+                let kind = if drop.forced {
+                    SlotKind::ForcedDrop
+                } else {
+                    SlotKind::Drop
+                };
+                slot(kind, drop.gil, hold_ns, wait_ns)
+            }
+            _ => slot(SlotKind::Rare, self.put_apart(Kind::Drop(drop)), 0, 0),
         }
     }
 
@@ -249,14 +239,13 @@ impl Reorder {
             let wait_ns = slot.wait_ns.into();
             let kind = match kind {
                 SlotKind::Drop | SlotKind::ForcedDrop => {
-                    sink.dropped(Dropped {
-                        time_ns,
-                        tid,
+                    let drop = DropInfo {
                         gil,
                         forced: matches!(kind, SlotKind::ForcedDrop),
                         hold_ns: slot.hold_ns.into(),
                         wait_ns,
-                    });
+                    };
+                    sink.dropped(time_ns, tid, drop);
                     continue;
                 }
                 SlotKind::Claim => Kind::Claim { gil },
@@ -291,14 +280,19 @@ fn is_about_time(kind: &Kind) -> bool {
 mod tests {
     use super::*;
 
+    /// A longer hold or wait does not lie in a slot.
+    const SLOT_NS: u64 = u32::MAX as u64;
+
     #[test]
     fn what_comes_out_is_what_went_in() {
         let kinds = [0, 5, SLOT_NS, SLOT_NS + 1, u64::MAX].map(|long_ns| {
-            let drop = |forced, hold_ns, wait_ns| Kind::Drop {
-                gil: 1,
-                forced,
-                hold_ns,
-                wait_ns,
+            let drop = |forced, hold_ns, wait_ns| {
+                Kind::Drop(DropInfo {
+                    gil: 1,
+                    forced,
+                    hold_ns,
+                    wait_ns,
+                })
             };
             let wait_ns = long_ns;
             [

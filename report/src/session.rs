@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::distribution::Distribution;
-use crate::event::{Dropped, Event, Kind, LaneTotal};
+use crate::event::{DropInfo, Event, Kind, LaneTotal};
 use crate::functions::{PlaceId, Places};
 use crate::gil::{Figures, GilState, Sample, Span};
 use crate::header::Header;
@@ -124,28 +124,17 @@ impl SessionState {
     }
 
     /// Takes the next event, a drop.
-    pub(crate) fn dropped(&mut self, dropped: Dropped, sink: &mut impl IntervalSink) {
-        let Dropped { time_ns, tid, .. } = dropped;
-        if self.ended.is_some() {
-            return;
+    pub(crate) fn dropped(
+        &mut self,
+        time_ns: u64,
+        tid: u32,
+        drop: DropInfo,
+        sink: &mut impl IntervalSink,
+    ) {
+        if self.ended.is_none() {
+            self.see(time_ns);
+            self.drop(time_ns, tid, drop, sink);
         }
-        self.start_ns.get_or_insert(time_ns);
-        self.end_ns = self.end_ns.max(time_ns);
-        self.events += 1;
-        let at = self.take_place(tid);
-        let Some(lane) = self.lane(tid, dropped.gil) else {
-            return;
-        };
-        let Lane { place, progress } = &mut self.lanes[lane as usize];
-        let before_ns = progress.dropped_ns();
-        let cycle = progress.drop(time_ns, dropped.forced, dropped.hold_ns, dropped.wait_ns);
-        let ending = Ending {
-            forced: dropped.forced,
-            open: false,
-            at,
-        };
-        let place = *place;
-        self.cycle(place, cycle, before_ns, time_ns, ending, sink);
     }
 
     /// Takes the next event.
@@ -155,29 +144,9 @@ impl SessionState {
             // Seen while the tracer was detaching, one marker after the other: half of the truth.
             return;
         }
-        if let Kind::Drop {
-            gil,
-            forced,
-            hold_ns,
-            wait_ns,
-        } = kind
-        {
-            return self.dropped(
-                Dropped {
-                    time_ns,
-                    tid,
-                    gil,
-                    forced,
-                    hold_ns,
-                    wait_ns,
-                },
-                sink,
-            );
-        }
-        self.start_ns.get_or_insert(time_ns);
-        self.end_ns = self.end_ns.max(time_ns);
-        self.events += 1;
+        self.see(time_ns);
         match kind {
+            Kind::Drop(drop) => self.drop(time_ns, tid, drop, sink),
             Kind::Claim { gil } => {
                 if let Some(lane) = self.lane(tid, gil) {
                     let unpaired = self.lanes[lane as usize].progress.claim(time_ns);
@@ -243,12 +212,37 @@ impl SessionState {
             | Kind::Frames { .. }
             | Kind::Module { .. }
             | Kind::Location { .. }
-            | Kind::Mode { .. }
-            | Kind::Drop { .. }) => {
+            | Kind::Mode { .. }) => {
                 self.events -= 1;
                 self.rare(time_ns, tid, rare);
             }
         }
+    }
+
+    #[inline]
+    fn see(&mut self, time_ns: u64) {
+        self.start_ns.get_or_insert(time_ns);
+        self.end_ns = self.end_ns.max(time_ns);
+        self.events += 1;
+    }
+
+    #[expect(clippy::inline_always, reason = "for every event")]
+    #[inline(always)]
+    fn drop(&mut self, time_ns: u64, tid: u32, drop: DropInfo, sink: &mut impl IntervalSink) {
+        let at = self.take_place(tid);
+        let Some(lane) = self.lane(tid, drop.gil) else {
+            return;
+        };
+        let Lane { place, progress } = &mut self.lanes[lane as usize];
+        let before_ns = progress.dropped_ns();
+        let cycle = progress.drop(time_ns, drop.forced, drop.hold_ns, drop.wait_ns);
+        let ending = Ending {
+            forced: drop.forced,
+            open: false,
+            at,
+        };
+        let place = *place;
+        self.cycle(place, cycle, before_ns, time_ns, ending, sink);
     }
 
     /// What few traces have.
@@ -326,8 +320,21 @@ impl SessionState {
     }
 
     /// A thread gave the GIL up that it had since then, if that is known: so much for what it works for.
-    #[cold]
+    #[inline]
     fn work(
+        &mut self,
+        place: Place,
+        start_ns: Option<u64>,
+        end_ns: u64,
+        sink: &mut impl IntervalSink,
+    ) {
+        if !self.requests.is_idle() {
+            self.work_for_request(place, start_ns, end_ns, sink);
+        }
+    }
+
+    #[cold]
+    fn work_for_request(
         &mut self,
         place: Place,
         start_ns: Option<u64>,
@@ -525,9 +532,7 @@ impl SessionState {
             HoldStart::BeforeTracing | HoldStart::Unknown => {
                 self.losses.unknown_holds += 1;
                 self.gils[place.gil as usize].drop(place.number, ending.forced, ending.at);
-                if !self.requests.is_idle() {
-                    self.work(place, None, time_ns, sink);
-                }
+                self.work(place, None, time_ns, sink);
                 return;
             }
         };
@@ -568,9 +573,7 @@ impl SessionState {
             self.remembered -= 1;
         }
         self.tell(place, State::Hold, span, ending.forced, None, sink);
-        if !self.requests.is_idle() {
-            self.work(place, Some(start_ns), end_ns, sink);
-        }
+        self.work(place, Some(start_ns), end_ns, sink);
     }
 
     #[expect(clippy::inline_always, reason = "for every event")]

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use fields::Fields;
 use thiserror::Error;
 
-use crate::event::{Dropped, Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
+use crate::event::{DropInfo, Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
 use crate::header::{Header, HeaderError, MAGIC};
 use crate::stall::Stall;
 use crate::trace::EventSink;
@@ -345,14 +345,13 @@ fn parse_event(line: &[u8], last_time_ns: u64, sink: &mut impl EventSink) -> Opt
             let gil = fields.hexadecimal()?;
             let forced = fields.flag()?;
             let (hold_ns, wait_ns) = (fields.decimal()?, fields.decimal()?);
-            sink.dropped(Dropped {
-                time_ns,
-                tid,
+            let drop = DropInfo {
                 gil,
                 forced,
                 hold_ns,
                 wait_ns,
-            });
+            };
+            sink.dropped(time_ns, tid, drop);
         }
         b"claim" => {
             let tid = fields.id()?;

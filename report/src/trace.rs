@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use crate::analyse::AnalyseError;
 use crate::arrow::{ArrowReader, ArrowTraceError, FILE_MAGIC, STREAM_MAGIC};
-use crate::event::{Dropped, Event};
+use crate::event::{DropInfo, Event, Kind};
 use crate::header::Header;
 use crate::text::{Skipped, TextReader};
 
@@ -19,8 +19,9 @@ pub(crate) trait EventSink {
     /// Takes a drop. It is an event as well, and cheaper like this.
     #[expect(clippy::inline_always, reason = "as the trait says")]
     #[inline(always)]
-    fn dropped(&mut self, dropped: Dropped) {
-        self.event(dropped.into());
+    fn dropped(&mut self, time_ns: u64, tid: u32, drop: DropInfo) {
+        let kind = Kind::Drop(drop);
+        self.event(Event { time_ns, tid, kind });
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gil_report::{Kind, Stall, TextReader};
+use gil_report::{DropInfo, Kind, Stall, TextReader};
 use gil_tests::{is_free_threaded, not_run, prefixes, run, text, why_no_tracing, workload};
 use serde_json::Value;
 
@@ -169,9 +169,9 @@ fn a_gil_that_is_switched_on_and_off_leaves_no_moment_behind() {
         let (mut cycles, mut claims) = (0, 0);
         for (_, _, kind) in &events {
             match *kind {
-                Kind::Drop {
+                Kind::Drop(DropInfo {
                     hold_ns, wait_ns, ..
-                } => {
+                }) => {
                     cycles += 1;
                     assert!(
                         hold_ns <= longest_ns,

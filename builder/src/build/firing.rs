@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use gil_record::{Backend, Options, RecordError, Silent, Target};
-use gil_report::{Event, Kind, TextError, TextReader};
+use gil_report::{DropInfo, Event, Kind, TextError, TextReader};
 
 /// Two threads that make each marker fire: one computes, the other sleeps and has to ask for the GIL again and again. The recording ends
 /// with it: on a busy machine it may take long to start.
@@ -125,12 +125,12 @@ fn count(events: &[Event]) -> Result<Fired, FireError> {
                 fired.acquired += 1;
                 gil
             }
-            Kind::Drop {
+            Kind::Drop(DropInfo {
                 gil,
                 forced,
                 hold_ns,
                 wait_ns,
-            } => {
+            }) => {
                 demand(hold_ns < PLAUSIBLE_NS, "gil__drop", "hold_ns", hold_ns)?;
                 demand(wait_ns < PLAUSIBLE_NS, "gil__drop", "wait_ns", wait_ns)?;
                 fired.drops += 1;

@@ -159,8 +159,7 @@ struct {
 /* A lane that is found without a search: searching costs more than all the rest that is done at a hit. A place belongs to the first thread
  * and GIL that fall on it; the lanes of others are in the table. */
 struct near_lane {
-    __u64 taken;
-    struct lane_key key;
+    struct lane_key key;    /* all 0: it belongs to nobody yet */
     struct lane lane;
 };
 
@@ -228,12 +227,7 @@ struct {
     __type(value, __u64);
 } locations SEC(".maps");
 
-/* Some of them, found without a search, like a near_lane. */
-struct near_location {
-    __u64 taken;
-    struct location_key key;
-};
-
+/* Some of them, found without a search, like a near_lane; number 0: it belongs to nobody yet. */
 /* A power of two. */
 enum { NEAR_LOCATIONS = 16384 };
 
@@ -241,7 +235,7 @@ struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 1);
     __type(key, __u32);
-    __type(value, struct near_location);
+    __type(value, struct location_key);
 } near_locations SEC(".maps");
 
 /* ---- Arguments ---- */
@@ -320,10 +314,10 @@ tell_location(void *context, __u64 time_ns, const struct lane_key *key, __u64 nu
 {
     struct location_key known = {.process = key->thread >> 32, .number = number};
     __u32 place = ((__u32)number ^ (__u32)(number >> 32)) & (NEAR_LOCATIONS - 1);
-    struct near_location *near = bpf_map_lookup_elem(&near_locations, &place);
+    struct location_key *near = bpf_map_lookup_elem(&near_locations, &place);
     struct location_event *event;
     __u64 one = 1;
-    if (near && near->key.number == number && near->key.process == known.process) {
+    if (near && near->number == number && near->process == known.process) {
         return;
     }
     if (bpf_map_lookup_elem(&locations, &known)) {
@@ -342,8 +336,8 @@ tell_location(void *context, __u64 time_ns, const struct lane_key *key, __u64 nu
     read_text(event->function, argument(context, MARKER_DROP, FUNCTION));
     read_text(event->file, argument(context, MARKER_DROP, FILE_NAME));
     bpf_ringbuf_submit(event, wake());
-    if (near && __sync_val_compare_and_swap(&near->taken, 0, 1) == 0) {
-        near->key = known;
+    if (near && __sync_val_compare_and_swap(&near->number, 0, number) == 0) {
+        near->process = known.process;
     } else {
         bpf_map_update_elem(&locations, &known, &one, BPF_ANY);
     }
@@ -446,9 +440,10 @@ make_lane(const struct lane_key *key, struct near_lane *near)
         bpf_probe_read_user(&fresh.interval_us, sizeof(fresh.interval_us), (void *)(key->gil + settings.interval_at));
     }
     fresh.number = __sync_fetch_and_add(&counters->next_lane, 1);
-    if (near && __sync_val_compare_and_swap(&near->taken, 0, 1) == 0) {
+    if (near && __sync_val_compare_and_swap(&near->key.thread, 0, key->thread) == 0) {
         near->lane = fresh;
-        near->key = *key;
+        near->key.started = key->started;
+        near->key.gil = key->gil;
         return &near->lane;
     }
     bpf_map_update_elem(&lanes, key, &fresh, BPF_NOEXIST);

@@ -16,11 +16,9 @@ pub(super) const ASKED_THREAD_BYTES: u32 = 16;
 /// `sizeof(struct lane)`.
 pub(super) const LANE_BYTES: u32 = 128;
 /// `sizeof(struct near_lane)`.
-pub(super) const NEAR_LANE_BYTES: u32 = 8 + LANE_KEY_BYTES + LANE_BYTES;
+pub(super) const NEAR_LANE_BYTES: u32 = LANE_KEY_BYTES + LANE_BYTES;
 /// As in gil.bpf.c.
 pub(super) const NEAR_LANES: u32 = 4096;
-/// `sizeof(struct near_location)`.
-pub(super) const NEAR_LOCATION_BYTES: u32 = 8 + LOCATION_KEY_BYTES;
 /// As in gil.bpf.c.
 pub(super) const NEAR_LOCATIONS: u32 = 16_384;
 /// `sizeof(struct near_bucket)`.
@@ -194,13 +192,24 @@ impl Lane {
     }
 }
 
+/// The key and the count of an entry in the table of buckets.
+pub(super) fn bucket(key: &[u8], count: &[u8]) -> Option<(u64, u64)> {
+    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
+    Some((word(key)?, word(count)?))
+}
+
+/// `struct near_bucket`; `None` where there is no bucket.
+pub(super) fn near_bucket(bytes: &[u8]) -> Option<(u64, u64)> {
+    let (key, count) = bytes.split_at_checked(8)?;
+    bucket(key, count).filter(|(key, _)| *key != 0)
+}
+
 /// `struct near_lane`; `None` where there is no lane.
 pub(super) fn near_lane(bytes: &[u8]) -> Option<(LaneKey, Lane)> {
-    let (taken, rest) = bytes.split_first_chunk()?;
-    let (key, lane) = rest.split_at_checked(LANE_KEY_BYTES as usize)?;
-    let (key, lane) = (LaneKey::read(key), Lane::read(lane));
-    // Taken, and the key not written yet: it has counted nothing so far.
-    (u64::from_ne_bytes(*taken) != 0 && key.pid != 0).then_some((key, lane))
+    let (key, lane) = bytes.split_at_checked(LANE_KEY_BYTES as usize)?;
+    let key = LaneKey::read(key);
+    // The GIL is written last: before that it has counted nothing.
+    (key.gil != 0).then(|| (key, Lane::read(lane)))
 }
 
 /// The process, identity and native id of a thread, and what it is called, of an entry in the table of names.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gil_report::{Kind, SpanInfo, Stall};
+use gil_report::{DropInfo, Kind, SpanInfo, Stall};
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 
 use crate::events::EventFile;
@@ -459,12 +459,12 @@ fn kind(event: &Event) -> Option<Kind> {
             hold_ns,
             wait_ns,
             ..
-        } => Some(Kind::Drop {
+        } => Some(Kind::Drop(DropInfo {
             gil,
             forced,
             hold_ns,
             wait_ns,
-        }),
+        })),
         Event::Request { gil, holder } => Some(Kind::Request { gil, holder }),
         Event::Stall(stall) => Some(Kind::Stall(stall)),
         _ => None,

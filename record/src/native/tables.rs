@@ -104,7 +104,7 @@ impl Tables {
                 MapType::Array,
                 "near_locations",
                 4,
-                layout::NEAR_LOCATION_BYTES,
+                layout::LOCATION_KEY_BYTES,
                 layout::NEAR_LOCATIONS,
             )?,
             names: create(

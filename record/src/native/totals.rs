@@ -196,19 +196,10 @@ type Histograms = HashMap<(u64, u64), Vec<(u32, u64)>>;
 fn histograms(tables: &Tables) -> Result<Histograms, NativeError> {
     let mut histograms = Histograms::new();
     let near = entries(&tables.near_buckets)?.into_iter();
-    // Key and count lie together.
-    let near = near.filter_map(|(_, both)| {
-        both.split_at_checked(8)
-            .map(|(key, count)| (key.to_vec(), count.to_vec()))
-    });
-    for (key, value) in near.chain(entries(&tables.buckets)?) {
-        let (Ok(key), Ok(count)) = (key.try_into(), value.try_into()) else {
-            continue;
-        };
-        let (key, count) = (u64::from_ne_bytes(key), u64::from_ne_bytes(count));
-        if count == 0 {
-            continue;
-        }
+    let near = near.filter_map(|(_, both)| layout::near_bucket(&both));
+    let others = entries(&tables.buckets)?.into_iter();
+    let others = others.filter_map(|(key, count)| layout::bucket(&key, &count));
+    for (key, count) in near.chain(others) {
         let bucket = u32::try_from(key & 0xffff).unwrap_or(u32::MAX);
         let which = key >> 16 & 0xffff;
         histograms

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gil_record::{Backend, Mode, Observer, Options, Recording, StopReason, Target, record};
-use gil_report::Kind;
+use gil_report::{DropInfo, Kind};
 
 use crate::machine;
 use crate::trace::Trace;
@@ -114,7 +114,7 @@ time.sleep(2)
     let short = trace.events.iter().filter(|event| {
         // What was on its way when it was changed.
         let later = event.time_ns > changed[0].time_ns + 10_000_000;
-        later && matches!(event.kind, Kind::Drop { hold_ns, wait_ns, .. } if hold_ns.max(wait_ns) < 50_000_000)
+        later && matches!(event.kind, Kind::Drop(DropInfo { hold_ns, wait_ns, .. }) if hold_ns.max(wait_ns) < 50_000_000)
     });
     assert_eq!(short.count(), 0);
     // Every hit was paid for.

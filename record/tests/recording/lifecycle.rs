@@ -7,7 +7,7 @@ use gil_record::{
     Backend, Finished, Interpreter, Mode, Observer, Options, Silent, StopFlag, StopReason, Target,
     record,
 };
-use gil_report::Kind;
+use gil_report::{DropInfo, Kind};
 
 use crate::fire::{self, Fire};
 use crate::machine::{self, BACKENDS};
@@ -62,9 +62,9 @@ fn after_detaching_nothing_is_left_and_attaching_again_starts_afresh() {
         assert_eq!(trace.end.as_deref(), Some("duration"));
         let mut drops = 0;
         for event in &trace.events {
-            if let Kind::Drop {
+            if let Kind::Drop(DropInfo {
                 hold_ns, wait_ns, ..
-            } = event.kind
+            }) = event.kind
             {
                 drops += 1;
                 // While nobody was attached no moment was remembered: a cycle from before is a stale one.
@@ -288,7 +288,7 @@ fn a_hold_that_goes_on_at_the_end_is_in_the_trace() {
                 assert!(wait_ns < 10_000_000_000, "{event:?}");
                 let later = |other: &&gil_report::Event| {
                     other.time_ns > event.time_ns
-                        && matches!(other.kind, Kind::Drop { gil: other, .. } if other == gil)
+                        && matches!(other.kind, Kind::Drop(DropInfo { gil: other, .. }) if other == gil)
                 };
                 assert!(
                     !trace.events.iter().any(|other| later(&other)),

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use gil_record::{Backend, Interpreter, Observer, Options, Silent, StopReason, Target, record};
-use gil_report::Kind;
+use gil_report::{DropInfo, Kind};
 use serde::Deserialize;
 
 use crate::machine;
@@ -143,12 +143,12 @@ type Cycle = (bool, u64, u64);
 fn cycles(trace: &Trace) -> BTreeMap<(u32, u64), Vec<Cycle>> {
     let mut cycles: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in &trace.events {
-        if let Kind::Drop {
+        if let Kind::Drop(DropInfo {
             gil,
             forced,
             hold_ns,
             wait_ns,
-        } = event.kind
+        }) = event.kind
         {
             let lane = cycles.entry((event.tid, gil)).or_default();
             lane.push((forced, hold_ns, wait_ns));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
-use gil_report::{ArrowReader, Event, Kind, State, TextReader};
+use gil_report::{ArrowReader, DropInfo, Event, Kind, State, TextReader};
 
 /// What a trace says one thread did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,12 +105,12 @@ impl Trace {
                     sums.acquired += 1;
                     sums.at(*gil);
                 }
-                Kind::Drop {
+                Kind::Drop(DropInfo {
                     gil,
                     forced,
                     hold_ns,
                     wait_ns,
-                } => {
+                }) => {
                     sums.drops += 1;
                     sums.waits += u64::from(*wait_ns != 0);
                     sums.wait_ns += wait_ns;

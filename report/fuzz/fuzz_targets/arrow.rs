@@ -6,13 +6,13 @@ mod check;
 
 use std::sync::LazyLock;
 
-use gil_report::{ArrowWriter, Event, Header, Kind};
+use gil_report::{ArrowWriter, DropInfo, Event, Header, Kind};
 use libfuzzer_sys::fuzz_target;
 
 /// A stream's schema, dictionary and one event, without its end.
 static BEGINNING: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut writer = ArrowWriter::new(&Header::default(), Vec::new()).unwrap();
-    let kind = Kind::Drop { gil: 1, forced: true, hold_ns: 2, wait_ns: 3 };
+    let kind = Kind::Drop(DropInfo { gil: 1, forced: true, hold_ns: 2, wait_ns: 3 });
     writer.event(&Event { time_ns: 9, tid: 4, kind }).unwrap();
     writer.flush().unwrap();
     writer.output().clone()

@@ -6,7 +6,7 @@ use arrow_ipc::RecordBatch;
 
 use crate::arrow::dictionary::Dictionary;
 use crate::arrow::schema::Word;
-use crate::event::{Dropped, Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
+use crate::event::{DropInfo, Event, Kind, LaneSpread, LaneTotal, SpanInfo, ThreadInfo};
 use crate::interval::State;
 use crate::stall::Stall;
 use crate::text::{LINE_LIMIT, TIME_LIMIT_NS};
@@ -231,14 +231,15 @@ impl<'b> Batch<'b> {
             }
             // Each kind on its own, put together where it goes: see `EventSink`.
             match words.word(word[row][0]) {
-                Some(Word::Drop) => sink.dropped(Dropped {
-                    time_ns,
-                    tid,
-                    gil,
-                    forced: self.forced(row),
-                    hold_ns: u64::from_le_bytes(hold[row]),
-                    wait_ns,
-                }),
+                Some(Word::Drop) => {
+                    let drop = DropInfo {
+                        gil,
+                        forced: self.forced(row),
+                        hold_ns: u64::from_le_bytes(hold[row]),
+                        wait_ns,
+                    };
+                    sink.dropped(time_ns, tid, drop);
+                }
                 Some(Word::Claim) => sink.event(event(Kind::Claim { gil })),
                 Some(Word::Acquired) => sink.event(event(Kind::Acquired { gil, wait_ns })),
                 Some(word @ (Word::StwBegin | Word::StwStopped | Word::StwEnd | Word::Mutex)) => {

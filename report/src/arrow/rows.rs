@@ -104,16 +104,11 @@ impl<'e> Row<'e> {
     #[inline]
     pub(crate) fn of(event: &'e Event) -> Self {
         match &event.kind {
-            &Kind::Drop {
-                gil,
-                forced,
-                hold_ns,
-                wait_ns,
-            } => Self {
-                gil,
-                forced,
-                hold_ns,
-                wait_ns,
+            Kind::Drop(drop) => Self {
+                gil: drop.gil,
+                forced: drop.forced,
+                hold_ns: drop.hold_ns,
+                wait_ns: drop.wait_ns,
                 ..Self::new(Word::Drop)
             },
             &Kind::Claim { gil } => Self {
